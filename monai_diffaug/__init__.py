@@ -1,0 +1,35 @@
+"""Put validated synthetic abnormalities into normal medical images, as MONAI transforms and bundles.
+
+Names are resolved on first use, so that nobody pays for MONAI before it is needed. For research and training only,
+not for diagnosis.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "load_synthesizer": "monai_diffaug.bundle",
+    "AbnormalitySynthesizer": "monai_diffaug.synthesis",
+    "SynthesisRequest": "monai_diffaug.synthesis",
+    "SynthesisResult": "monai_diffaug.synthesis",
+    "SynthesisRecord": "monai_diffaug.synthesis",
+    "RandDiffusionAbnormality": "monai_diffaug.transforms",
+    "RandDiffusionAbnormalityd": "monai_diffaug.transforms",
+    "RandDiffusionAbnormalityD": "monai_diffaug.transforms",
+    "RandDiffusionAbnormalityDict": "monai_diffaug.transforms",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'monai_diffaug' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

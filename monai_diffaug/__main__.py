@@ -1,0 +1,6 @@
+"""``python -m monai_diffaug`` is ``monai-diffaug``."""
+
+from monai_diffaug.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

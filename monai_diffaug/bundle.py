@@ -1,0 +1,207 @@
+"""From a bundle folder, or a shipped bundle's name, to a synthesizer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from monai_diffaug.synthesis import AbnormalitySynthesizer
+from monai_diffaug.synthesis.provenance import file_digest
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle folder and what it says of itself.
+
+    Args:
+        root: the folder.
+        metadata: its ``configs/metadata.json``.
+        weights: ``models/NAME`` -> sha256 of the file; empty for a bundle without weights.
+        data_terms: text of ``docs/data_license.txt``.
+    """
+
+    root: Path
+    metadata: Mapping[str, Any]
+    weights: Mapping[str, str]
+    data_terms: str
+
+    @property
+    def name(self) -> str:
+        return self.root.name
+
+    def variant_for(self, spatial_dims: int) -> str | None:
+        """Return the variant made for images of ``spatial_dims``, None when the bundle itself is, or none is."""
+        return self.metadata.get("variants", {}).get(str(spatial_dims))
+
+
+def load_synthesizer(
+    bundle: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    preset: str = "fast",
+    variant: str | None = None,
+    prompts: str = "standard",
+    intensity_range: tuple[float, float] | None = None,
+    batch_size: int = 1,
+) -> AbnormalitySynthesizer:
+    """Build the synthesizer of a bundle.
+
+    Args:
+        bundle: a shipped bundle's name, or a bundle folder (a path that contains "/" or exists).
+        device: ``cpu``, ``cuda``, ``cuda:1`` ..., or ``auto`` (CUDA where there is one).
+        preset: ``fast``, or another override file of the bundle's ``configs`` folder, such as ``paper``.
+        variant: an override file for other images, such as ``volume``.
+        prompts: the bank to draw texts from, ``minimal``, ``standard`` or ``extended``.
+        intensity_range: image values that the networks see as -1 and +1, instead of the bundle's.
+        batch_size: fixed batch shape of the networks; bytes are equal at equal batch shape.
+
+    Raises:
+        FileNotFoundError: when the bundle, preset, variant or a weight file is missing.
+        ValueError: when a config or a weight file is broken, or CUDA is asked for but absent.
+
+    Example:
+        >>> synthesizer = load_synthesizer("texture_demo", batch_size=4)
+        >>> synthesizer.images.spatial_dims, synthesizer.renderer.batch_size
+        (2, 4)
+    """
+    root = _find(bundle)
+    overrides = {
+        "bundle_root": str(root),
+        "batch_size": batch_size,
+        "device": str(pick_device(device)),
+        "prompt_bank": prompts,
+    }
+    if intensity_range is not None:
+        overrides["intensity_range"] = list(intensity_range)
+    return _build(config_files(root, preset=preset, variant=variant), overrides)
+
+
+def describe(bundle: Bundle, *, preset: str, variant: str | None, prompts: str) -> dict[str, Any]:
+    """Return what a run's report says of the bundle and of how it was used."""
+    return {
+        "bundle": bundle.name,
+        "bundle_version": bundle.metadata.get("version", ""),
+        "bundle_root": str(bundle.root),
+        "preset": preset,
+        "variant": variant,
+        "prompts": prompts,
+        "data_terms": bundle.data_terms,
+        "intended_use": bundle.metadata.get("intended_use", ""),
+        "recorded_rate": bundle.metadata.get("recorded_rate"),
+    }
+
+
+def open_bundle(bundle: str | Path) -> Bundle:
+    """Read a bundle's metadata and digest its weights.
+
+    Raises:
+        FileNotFoundError: when there is no such bundle.
+        ValueError: when its metadata is broken, or a weight file differs from the digest in the metadata.
+    """
+    root = _find(bundle)
+    metadata = _read_json(root / "configs" / "metadata.json")
+    weights = {path.name: file_digest(path) for path in sorted((root / "models").glob("*.pt"))}
+    for name, expected in metadata.get("weights_sha256", {}).items():
+        if name not in weights:
+            raise FileNotFoundError(f"weights {root / 'models' / name} are missing; reinstall the bundle or train it")
+        if weights[name] != expected:
+            raise ValueError(
+                f"weights {root / 'models' / name} are corrupted or of another version: "
+                f"sha256 {weights[name]}, the bundle's metadata says {expected}"
+            )
+    terms = root / "docs" / "data_license.txt"
+    return Bundle(root, metadata, weights, terms.read_text("utf-8").strip() if terms.exists() else "")
+
+
+def config_files(root: Path, *, preset: str = "fast", variant: str | None = None) -> list[Path]:
+    """Return the config files of a synthesizer: ``common.json``, then the overrides.
+
+    Raises:
+        FileNotFoundError: naming what there is instead.
+    """
+    names = ["common", *([variant] if variant else []), *([preset] if preset != "fast" else [])]
+    files = [root / "configs" / f"{name}.json" for name in names]
+    for file in files:
+        if not file.is_file():
+            there = ", ".join(sorted(path.stem for path in (root / "configs").glob("*.json")))
+            raise FileNotFoundError(f"bundle {root.name} has no configs/{file.name}; its configs are: {there}")
+    return files
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """Return the device; ``auto`` is CUDA where there is one.
+
+    Raises:
+        ValueError: when CUDA is asked for but absent, or the name is no device.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        picked = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device {device!r} is unknown; use auto, cpu or cuda") from error
+    if picked.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device cuda was asked for but no CUDA device is available here; use --device cpu or auto")
+    return picked
+
+
+def shipped_bundles() -> dict[str, Path]:
+    """Return the bundles that come with the package: name -> folder."""
+    here = Path(__file__).resolve().parent
+    # Installed, bundles lie inside the package; in a checkout beside it.
+    home = next((folder for folder in (here / "bundles", here.parent / "bundles") if folder.is_dir()), here)
+    return {path.parent.parent.name: path.parent.parent for path in sorted(home.glob("*/configs/metadata.json"))}
+
+
+def _find(bundle: str | Path) -> Path:
+    path = Path(bundle)
+    shipped = shipped_bundles()
+    if str(bundle) in shipped and not (path.is_dir() and (path / "configs").is_dir()):
+        return shipped[str(bundle)]
+    if (path / "configs" / "metadata.json").is_file():
+        return path.resolve()
+    if "/" in str(bundle) or path.exists():
+        raise FileNotFoundError(f"{bundle} is no bundle folder: it has no configs/metadata.json")
+    raise FileNotFoundError(f"bundle {str(bundle)!r} is unknown; shipped bundles: {', '.join(shipped)}; or give a folder")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is no valid JSON: {error}") from error
+
+
+def _build(files: Sequence[Path], overrides: Mapping[str, Any]) -> AbnormalitySynthesizer:
+    from monai.bundle import ConfigParser
+
+    for file in files:
+        _read_json(file)  # MONAI's own message for broken JSON does not name the file
+    parser = ConfigParser()
+    parser.read_config([str(file) for file in files])
+    unknown = [key for key in ("synthesizer", "prompt_banks", *overrides) if key not in parser.config]
+    if unknown:
+        raise ValueError(f"{files[0]} lacks the entries {unknown}, which every bundle's common.json must have")
+    if overrides["prompt_bank"] not in parser.config["prompt_banks"]:
+        banks = ", ".join(parser.config["prompt_banks"])
+        raise ValueError(f"prompt bank {overrides['prompt_bank']!r} is unknown to this bundle; it has: {banks}")
+    parser.update(dict(overrides))
+    return _parsed(parser, files)
+
+
+def _parsed(parser: Any, files: Sequence[Path]) -> AbnormalitySynthesizer:
+    try:
+        return parser.get_parsed_content("synthesizer")
+    except Exception as error:  # MONAI raises many kinds, with the cause chained or spelled out
+        cause = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__  # type: ignore[assignment]
+        if isinstance(cause, FileNotFoundError):
+            raise cause from error
+        names = ", ".join(str(file) for file in files)
+        raise ValueError(f"the config {names} cannot be built: {str(cause).splitlines()[0]}") from error

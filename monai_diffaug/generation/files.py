@@ -1,0 +1,211 @@
+"""Read and write images, labels and masks so that not one stored bit changes but where something was painted.
+
+The suffix picks a family of formats, and that is the only choice made here: `pictures` (PNG, JPEG) or `volumes` (NIfTI).
+MONAI's own readers are not used: they lose the stored dtype, the scaling and half of the header.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from monai_diffaug.generation import pictures, volumes
+from monai_diffaug.generation.stored import BadInput, PictureTemplate, StoredImage, StoredLabel, VolumeTemplate
+from monai_diffaug.synthesis import ImageFormat
+
+__all__ = [
+    "BadInput",
+    "PictureTemplate",
+    "StoredImage",
+    "StoredLabel",
+    "VolumeTemplate",
+    "SUFFIXES",
+    "split_suffix",
+    "output_suffix",
+    "read_image",
+    "read_label",
+    "read_map",
+    "write_image",
+    "write_label",
+    "write_mask",
+    "atomic_write",
+]
+
+
+class Family(Protocol):
+    """Formats that are read and written alike, from and to bytes."""
+
+    def decode_image(self, data: bytes, suffix: str, images: ImageFormat) -> StoredImage: ...
+    def decode_map(self, data: bytes, suffix: str) -> StoredLabel: ...
+    def encode_image(self, array: np.ndarray, source: StoredImage) -> bytes: ...
+    def encode_label(self, array: np.ndarray, template: Any) -> bytes: ...
+    def encode_mask(self, mask: np.ndarray, template: Any) -> bytes: ...
+
+
+FAMILIES: dict[str, Family] = {
+    ".png": pictures,
+    ".jpg": pictures,
+    ".jpeg": pictures,
+    ".nii": volumes,
+    ".nii.gz": volumes,
+}
+SUFFIXES = tuple(FAMILIES)
+
+
+def split_suffix(name: str) -> tuple[str, str]:
+    """Return a file name's stem and its suffix in lower case; `.nii.gz` is one suffix.
+
+    Example:
+        >>> split_suffix("scan.v2.NII.GZ"), split_suffix("frame.tif")
+        (('scan.v2', '.nii.gz'), ('frame', '.tif'))
+    """
+    stem, suffix = os.path.splitext(name)
+    if suffix.lower() == ".gz":
+        stem, inner = os.path.splitext(stem)
+        suffix = inner + suffix
+    return stem, suffix.lower()
+
+
+def output_suffix(stored: StoredImage | StoredLabel) -> str:
+    """Return the suffix of what is written after it: `.png` for pictures, its own for volumes."""
+    return stored.template.suffix
+
+
+def read_image(path: Path, images: ImageFormat) -> StoredImage:
+    """Read an image as it is stored.
+
+    Args:
+        path: a PNG, JPEG or NIfTI file.
+        images: what the bundle takes.
+
+    Raises:
+        BadInput: when the file cannot be used; one sentence that names it and the remedy.
+    """
+    with _naming(path):
+        suffix = _suffix(path)
+        stored = FAMILIES[suffix].decode_image(_content(path), suffix, images)
+        images.check(stored.array)
+    return stored
+
+
+def read_label(path: Path, spatial: Sequence[int]) -> StoredLabel:
+    """Read a label as an integer map in its stored dtype; a bilevel picture gives 0 and 255.
+
+    Args:
+        path: a PNG or NIfTI file, or a JPEG of 0 and 255 only.
+        spatial: shape of the image that it belongs to.
+
+    Raises:
+        BadInput: when the file cannot be used, is of another shape, or holds values that are not whole.
+    """
+    with _naming(path):
+        label = _read_map(path, spatial)
+        if label.array.dtype.kind == "f" and (label.array != np.rint(label.array)).any():
+            raise BadInput("it holds values that are not whole numbers; save the label as integers")
+    return label
+
+
+def read_map(path: Path, spatial: Sequence[int]) -> np.ndarray:
+    """Read where something is allowed, bool (*spatial): wherever the file is not zero; raises as `read_label`."""
+    with _naming(path):
+        return _read_map(path, spatial).array != 0
+
+
+def write_image(path: Path, array: np.ndarray, source: StoredImage) -> None:
+    """Write an image like its source: PNG for pictures; NIfTI with the same header, dtype, byte order and scaling.
+
+    Args:
+        path: ends with ``output_suffix(source)``.
+        array: (C, *spatial), shape and dtype of ``source.array``.
+        source: what was read.
+
+    Raises:
+        ValueError: when shape, dtype or suffix is another one.
+        OSError: when the file cannot be written; then nothing is left behind.
+    """
+    if array.shape != source.array.shape or array.dtype != source.array.dtype:
+        raise ValueError(
+            f"array is {array.dtype} {array.shape} but the source is {source.array.dtype} {source.array.shape}; "
+            "they must be equal"
+        )
+    atomic_write(path, _family(path, source.template).encode_image(array, source))
+
+
+def write_label(path: Path, array: np.ndarray, template: PictureTemplate | VolumeTemplate) -> None:
+    """Write an integer map, (*spatial) or (1, *spatial), in its dtype; template of the given label, else the image."""
+    atomic_write(path, _family(path, template).encode_label(array, template))
+
+
+def write_mask(path: Path, mask: np.ndarray, template: PictureTemplate | VolumeTemplate) -> None:
+    """Write a mask, (*spatial) or (1, *spatial), placed as the image is: PNG of 0 and 255, or NIfTI of 0 and 1."""
+    atomic_write(path, _family(path, template).encode_mask(mask, template))
+
+
+def atomic_write(path: Path, data: bytes) -> None:
+    """Write a file that is there as a whole or not at all, even if the process is killed half-way.
+
+    Raises:
+        OSError: when it cannot be written (disk full...); then nothing is left behind.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the file's name before every complaint about it."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise BadInput(f"{path}: {error}") from error
+    except MemoryError as error:
+        raise BadInput(f"{path}: it does not fit into memory; crop it or use a larger machine") from error
+
+
+def _suffix(path: Path) -> str:
+    suffix = split_suffix(path.name)[1]
+    if suffix not in FAMILIES:
+        raise BadInput(f"its suffix {suffix!r} is none of {', '.join(SUFFIXES)}; convert it first")
+    return suffix
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if path.exists() and not path.is_file():  # a named pipe would block for ever
+            raise BadInput("it is not a regular file; give a file")
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"it cannot be opened ({error.strerror}); check the path and its permissions") from error
+    if not data:
+        raise BadInput("it is empty (0 bytes); get it anew or leave it out")
+    return data
+
+
+def _read_map(path: Path, spatial: Sequence[int]) -> StoredLabel:
+    suffix = _suffix(path)
+    label = FAMILIES[suffix].decode_map(_content(path), suffix)
+    if label.array.shape != tuple(spatial):
+        raise BadInput(f"it has shape {label.array.shape} but its image has {tuple(spatial)}; they must be equal")
+    if label.array.dtype.kind == "f" and not np.isfinite(label.array).all():
+        raise BadInput("it holds NaN or infinite values; replace them first")
+    return label
+
+
+def _family(path: Path, template: PictureTemplate | VolumeTemplate) -> Family:
+    if split_suffix(path.name)[1] != template.suffix:
+        raise ValueError(f"{path} must end with {template.suffix}, the suffix of what is written into it")
+    return FAMILIES[template.suffix]

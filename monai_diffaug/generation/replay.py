@@ -1,0 +1,130 @@
+"""Render recorded samples again and compare them with what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from monai_diffaug.generation import manifest
+from monai_diffaug.generation.files import (
+    BadInput,
+    StoredImage,
+    output_suffix,
+    read_image,
+    read_label,
+    write_image,
+    write_label,
+    write_mask,
+)
+from monai_diffaug.generation.runfile import read_run
+from monai_diffaug.synthesis import AbnormalitySynthesizer, SynthesisRecord, SynthesisRequest, SynthesisResult
+from monai_diffaug.synthesis.provenance import environment, file_digest, versions
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A replayed sample against the written one.
+
+    Args:
+        id: of the sample.
+        difference: largest difference of decoded pixels, in stored image values; 0 = the same; None = no file to compare.
+    """
+
+    id: str
+    difference: float | None
+
+
+class Replayer:
+    """Make the accepted samples of a generated folder again.
+
+    Args:
+        output: the folder that ``generate`` has written.
+        synthesizer: of the recorded bundle, preset and batch shape.
+        images_root: where the sources lie; the recorded place when not given.
+
+    Raises:
+        FileNotFoundError: when the run's files are missing.
+        ValueError: when the synthesizer's weights are not the recorded ones.
+    """
+
+    def __init__(self, output: Path, synthesizer: AbnormalitySynthesizer, images_root: Path | None = None) -> None:
+        self.output, self.synthesizer = output, synthesizer
+        self.run = read_run(output)
+        self.images_root = images_root or output / self.run["images_root"]
+        if self.run["weights"] != synthesizer.weights:
+            raise ValueError(
+                f"this bundle's weights are not the recorded ones: recorded {self.run['weights']}, "
+                f"here {synthesizer.weights}; give the bundle that made {output}"
+            )
+
+    def __call__(self, line: Mapping[str, Any], destination: Path) -> Comparison:
+        """Render one accepted manifest line into ``destination`` and compare it.
+
+        Raises:
+            ValueError: when the source is missing or is not the recorded file.
+        """
+        source = self._source(line)
+        stored = read_image(source, self.synthesizer.images)
+        spatial = stored.array.shape[1:]
+        mask = read_label(self.output / line["mask"], spatial)
+        merged = read_label(self.output / line["label"], spatial)
+        # The abnormality never lay on an existing lesion: without it, the label is what the painting saw.
+        before = np.where(mask != 0, np.zeros_like(merged), merged)
+        request = SynthesisRequest(stored.array, line["seed"], before, stored.spacing, mask=mask)
+        result = self.synthesizer.replay(request, SynthesisRecord.from_json(line))
+        image_path = self._write(line["id"] + output_suffix(stored), stored, result, merged, destination)
+        return Comparison(line["id"], self._difference(line, image_path))
+
+    def differing_environment(self) -> list[str]:
+        """Return what differs between the recorded environment and this one."""
+        here = {**environment(self.synthesizer.renderer.device), **versions()}
+        then = {**self.run["environment"], **self.run["versions"]}
+        return [f"{key}: recorded {then.get(key)}, here {here.get(key)}" for key in here if then.get(key) != here[key]]
+
+    def _source(self, line: Mapping[str, Any]) -> Path:
+        source = self.images_root / line["source"]
+        if not source.is_file():
+            raise BadInput(f"{line['id']}: source {source} is missing; give the image root with --images")
+        if file_digest(source) != line["source_sha256"]:
+            raise BadInput(f"{line['id']}: source {source} is not the recorded file (its sha256 differs)")
+        return source
+
+    def _write(
+        self, name: str, stored: StoredImage, result: SynthesisResult, merged: np.ndarray, destination: Path
+    ) -> Path:
+        for folder in ("images", "masks", "labels"):
+            (destination / folder).mkdir(parents=True, exist_ok=True)
+        write_image(destination / "images" / name, result.image, stored)
+        write_mask(destination / "masks" / name, result.mask[0], stored)
+        write_label(destination / "labels" / name, result.label, stored, merged)
+        return destination / "images" / name
+
+    def _difference(self, line: Mapping[str, Any], replayed: Path) -> float | None:
+        written = self.output / line["image"]
+        if not written.is_file():
+            return None
+        before = read_image(written, self.synthesizer.images).array
+        now = read_image(replayed, self.synthesizer.images).array
+        return float(np.abs(before.astype(np.float64) - now.astype(np.float64)).max())
+
+
+def accepted_lines(path: Path, id_: str | None = None) -> Sequence[dict[str, Any]]:
+    """Return the accepted lines of a manifest, or the one with an id.
+
+    Raises:
+        FileNotFoundError: when the manifest is missing.
+        ValueError: when no such sample was accepted.
+    """
+    lines = manifest.read(path)
+    chosen = [line for line in lines if line["accepted"] and id_ in (None, line["id"])]
+    if not chosen:
+        known = {line["id"]: line for line in lines}
+        if id_ in known:
+            raise ValueError(f"sample {id_} was refused, so there is nothing to replay; see its attempts in {path}")
+        asked = "no accepted sample" if id_ is None else f"no sample {id_!r}"
+        raise ValueError(f"{path} holds {asked}; its first ids are {', '.join(list(known)[:3])}")
+    return chosen

@@ -1,0 +1,95 @@
+"""The end of a run in words: how much was accepted, why the rest was not, and what to do about it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What came of a run.
+
+    Args:
+        planned: number of planned samples.
+        accepted: number of accepted ones.
+        bad: (source, sentence) of inputs that could not be used.
+        text: the diagnosis for a person.
+    """
+
+    planned: int
+    accepted: int
+    bad: tuple[tuple[str, str], ...]
+    text: str
+
+    @property
+    def exit_code(self) -> int:
+        """0 = fine; 1 = some inputs were bad; 3 = fewer than 90 % of the planned samples were accepted."""
+        if self.bad:
+            return 1
+        return 3 if self.accepted < 0.9 * self.planned else 0
+
+
+def summarise(
+    lines: Sequence[Mapping[str, Any]],
+    bad: Sequence[tuple[str, str]],
+    *,
+    rate: float | None = None,
+    recorded_rate: float | None = None,
+) -> RunSummary:
+    """Return the summary of a finished run.
+
+    Args:
+        lines: the manifest.
+        bad: inputs that could not be used.
+        rate: accepted samples a second of this run, None when nothing was made in it.
+        recorded_rate: the same as the bundle's authors measured it.
+    """
+    accepted = sum(line["accepted"] for line in lines)
+    attempts = [attempt for line in lines for attempt in line["attempts"]]
+    refused = [attempt for attempt in attempts if not attempt["accepted"]]
+    text = [f"{accepted} of {len(lines)} samples accepted, in {len(attempts)} attempts ({_share(refused, attempts)} refused)"]
+    text += _table("refused by reason", _reasons(refused))
+    if len(refused) > 0.4 * len(attempts):
+        text += _table("refused by prompt", _refusals_by(lines, "prompt"))
+        text += _table("refused by size", _refusals_by(lines, "size"))
+        text.append(
+            f"more than 40 % refused: {_share(refused, attempts)} of the attempts; look at gallery.html, try other "
+            "prompts or larger sizes, and check that the images are of the kind this bundle was trained on"
+        )
+    if rate is not None and recorded_rate and rate < recorded_rate / 4:
+        text.append(
+            f"far slower than the bundle's recorded rate: {rate:.2f} accepted samples a second against "
+            f"{recorded_rate:g}; try a larger --batch-size, --device cuda, or a machine with nothing else running"
+        )
+    text += [f"bad input: {sentence}" if source in sentence else f"bad input: {source}: {sentence}" for source, sentence in bad]
+    return RunSummary(len(lines), accepted, tuple(bad), "\n".join(text))
+
+
+def _share(part: Sequence[Any], whole: Sequence[Any]) -> str:
+    return f"{100 * len(part) / max(len(whole), 1):.0f} %"
+
+
+def _reasons(refused: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    return [(reason, str(count)) for reason, count in Counter(r for a in refused for r in a["reasons"]).most_common(8)]
+
+
+def _refusals_by(lines: Sequence[Mapping[str, Any]], group: str) -> list[tuple[str, str]]:
+    """Return refused over all attempts, by prompt or by third of the extents."""
+    lesions = [lesion for line in lines for lesion in line["abnormalities"]]
+    extents = sorted(lesion["extent"] for lesion in lesions)
+    cuts = [extents[len(extents) * third // 3] for third in (1, 2)] if extents else [0, 0]
+    tried: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    for lesion in lesions:
+        size = ("small", "medium", "large")[sum(lesion["extent"] >= cut for cut in cuts)]
+        key = lesion["prompt"] if group == "prompt" else f"{size} (extent {'under' if size == 'small' else 'from'} {cuts[size == 'large']:g})"
+        tried[key] += len(lesion["attempts"])
+        failed[key] += sum(not attempt["accepted"] for attempt in lesion["attempts"])
+    return [(key, f"{failed[key]} of {count}") for key, count in tried.most_common(8)]
+
+
+def _table(title: str, rows: Sequence[tuple[str, str]]) -> list[str]:
+    return [f"{title}:", *(f"  {count:>10}  {what}" for what, count in rows)] if rows else []

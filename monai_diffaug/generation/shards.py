@@ -1,0 +1,44 @@
+"""Several processes, one run: who makes which samples, and waiting for each other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch.distributed as dist
+
+
+@dataclass(frozen=True)
+class Shard:
+    """This process among those that ``torchrun`` started."""
+
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Wait until every process has come this far."""
+        if self.world_size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def joined() -> Iterator[Shard]:
+    """Join the processes that ``torchrun`` started (gloo: only waiting is shared); alone without it."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        yield Shard()
+        return
+    ours = not dist.is_initialized()
+    if ours:
+        dist.init_process_group("gloo")
+    try:
+        yield Shard(dist.get_rank(), dist.get_world_size())
+    finally:
+        if ours:
+            dist.destroy_process_group()

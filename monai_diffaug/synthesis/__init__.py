@@ -1,0 +1,85 @@
+"""The method, in data-flow order: torch, numpy and scipy.ndimage only; no MONAI, no files, no global state.
+
+``image, label, seed``
+    -> ``images``        what images a bundle takes; values are never guessed
+    -> ``requests``      what a caller asks for, checked once
+    -> ``regions``       where an abnormality may lie (``rules``: border, glare, overlays)
+    -> ``masks``         shape, size and place
+    -> ``prompts``       text that fits the drawn mask (``attributes``: the words, measured)
+    -> ``window``        crop around the mask, resample to the network grid and back
+    -> ``planner``       the stages above, drawn from one seed
+    -> ``inpainter``     encode, inpaint, decode (``latent_diffusion`` on ``diffusion``: the real one)
+    -> ``validator``     latent to predicted mask
+    -> ``gate``          intended and predicted mask to verdict (``near_copies``)
+    -> ``blend``         composite; outside the paint mask not one bit changes
+    -> ``renderer``      the five stages above on ``sites``, deterministic, at a fixed batch shape
+    -> ``labels``        merge into the label map
+    -> ``provenance``    the record
+    -> ``synthesizer``   all of it: one sample from one seed
+"""
+
+from monai_diffaug.synthesis.gate import QualityGate, Verdict
+from monai_diffaug.synthesis.images import ImageFormat
+from monai_diffaug.synthesis.inpainter import Canvas, Inpainter, TextureInpainter
+from monai_diffaug.synthesis.latent_diffusion import LatentDiffusionInpainter
+from monai_diffaug.synthesis.masks import (
+    EmpiricalSize,
+    FormulaShapes,
+    MaskSampler,
+    NoRoomError,
+    OutlineBank,
+    PhysicalSize,
+    RandomMask,
+    RelativeSize,
+)
+from monai_diffaug.synthesis.near_copies import NearCopies
+from monai_diffaug.synthesis.planner import LesionPlan, Planner
+from monai_diffaug.synthesis.prompts import Abnormality, PromptBank
+from monai_diffaug.synthesis.provenance import AbnormalityRecord, Attempt, SynthesisRecord
+from monai_diffaug.synthesis.regions import Regions
+from monai_diffaug.synthesis.renderer import Renderer
+from monai_diffaug.synthesis.requests import SynthesisRequest
+from monai_diffaug.synthesis.rules import Background, BlackBorder, Glare, Overlay
+from monai_diffaug.synthesis.synthesizer import AbnormalitySynthesizer, SynthesisResult
+from monai_diffaug.synthesis.validator import ChangeValidator, LatentValidator, NetworkValidator
+from monai_diffaug.synthesis.window import Window, WindowSampler
+
+__all__ = [
+    "ImageFormat",
+    "SynthesisRequest",
+    "Regions",
+    "BlackBorder",
+    "Glare",
+    "Overlay",
+    "Background",
+    "MaskSampler",
+    "RandomMask",
+    "FormulaShapes",
+    "OutlineBank",
+    "RelativeSize",
+    "PhysicalSize",
+    "EmpiricalSize",
+    "NoRoomError",
+    "Abnormality",
+    "PromptBank",
+    "Window",
+    "WindowSampler",
+    "LesionPlan",
+    "Planner",
+    "Inpainter",
+    "Canvas",
+    "TextureInpainter",
+    "LatentDiffusionInpainter",
+    "LatentValidator",
+    "ChangeValidator",
+    "NetworkValidator",
+    "QualityGate",
+    "NearCopies",
+    "Verdict",
+    "Renderer",
+    "AbnormalitySynthesizer",
+    "SynthesisResult",
+    "SynthesisRecord",
+    "AbnormalityRecord",
+    "Attempt",
+]

@@ -1,0 +1,103 @@
+"""Attributes of a lesion in words: of its outline alone, and of its looks against the ring around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from monai_diffaug.synthesis.window import bounding_box
+
+TERCILES: Mapping[str, tuple[str, str, str]] = {
+    "colour": ("paler", "same colour", "redder"),
+    "brightness": ("darker", "same brightness", "brighter"),
+    "border": ("blurred border", "soft border", "sharp border"),
+    "texture": ("smooth", "fine texture", "rough"),
+}
+"""Words for the lower, middle and upper third of each measured attribute."""
+
+
+def extent_of(mask: np.ndarray, spacing: Sequence[float]) -> float:
+    """Return the longest side of the mask's bounding box, in the unit of ``spacing``."""
+    low, high = bounding_box(mask)
+    return float(np.max((high - low) * np.asarray(spacing)))
+
+
+def size_word(mask: np.ndarray, spacing: Sequence[float], cuts: tuple[float, float]) -> str:
+    """Return small, medium or large: the extent over the image's shortest side against two cut points."""
+    field = min(n * s for n, s in zip(mask.shape, spacing, strict=True))
+    fraction = extent_of(mask, spacing) / field
+    return ("small", "medium", "large")[int(fraction >= cuts[0]) + int(fraction >= cuts[1])]
+
+
+def outline_word(mask: np.ndarray, spacing: Sequence[float]) -> str:
+    """Return round, oval, lobed or irregular for a bool mask (*spatial).
+
+    Oval against round is the elongation of the second moments; lobed and irregular are what the mask lacks of its
+    own morphological closing, small and large.
+    """
+    low, high = bounding_box(mask)
+    part = mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    points = np.argwhere(part) * np.asarray(spacing)
+    if len(points) < 3 * mask.ndim:
+        return "round"
+    moments = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov(points.T)), 1e-6))
+    elongation = moments[-1] / moments[0]
+    # The moments' ellipsoid has the measure prod(2 sqrt(d + 2) ...): what it does not overlap tells the lobes.
+    deviation = _misfit(points, moments, part.ndim)
+    if deviation > 0.22:
+        return "irregular"
+    if deviation > 0.12:
+        return "lobed"
+    return "oval" if elongation > 1.35 else "round"
+
+
+def _misfit(points: np.ndarray, moments: np.ndarray, dims: int) -> float:
+    """Return the share of the mask outside the solid ellipsoid of the same moments."""
+    centred = points - points.mean(0)
+    inverse = np.linalg.pinv(np.cov(centred.T))
+    # A solid ellipsoid has second moments of semi-axis^2 / (dims + 2).
+    distance = np.einsum("ni,ij,nj->n", centred, inverse, centred)
+    return float((distance > dims + 2).mean())
+
+
+def measure(image: np.ndarray, mask: np.ndarray) -> dict[str, float]:
+    """Measure a real lesion's looks against the ring around it (method, stage 11).
+
+    Args:
+        image: values in [0, 1], (C, *spatial).
+        mask: the lesion, bool (*spatial), not empty.
+
+    Returns:
+        ``colour``: change of the first channel's share (0 for one channel); ``brightness``: change of the mean;
+        ``border``: mean gradient across the edge; ``texture``: deviation of the fine detail inside.
+    """
+    ring = _ring(mask)
+    grey = image.mean(0)
+    share = image[0] / np.maximum(image.sum(0), 1e-3)
+    edge = mask ^ ndimage.binary_erosion(mask)
+    slope = np.sqrt(sum(g**2 for g in np.gradient(ndimage.gaussian_filter(grey, 1.0))))
+    detail = grey - ndimage.gaussian_filter(grey, 2.0)
+    return {
+        "colour": float(share[mask].mean() - share[ring].mean()),
+        "brightness": float(grey[mask].mean() - grey[ring].mean()),
+        "border": float(slope[edge].mean()),
+        "texture": float(detail[mask].std()),
+    }
+
+
+def describe(measured: Mapping[str, float], cuts: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Return the words of measured attributes, by the cut points between their terciles."""
+    return [
+        TERCILES[name][int(measured[name] >= low) + int(measured[name] >= high)] for name, (low, high) in cuts.items()
+    ]
+
+
+def _ring(mask: np.ndarray) -> np.ndarray:
+    """Return the surroundings of a mask: a belt of about a fifth of its extent, a few pixels away from its edge."""
+    low, high = bounding_box(mask)
+    width = max(3, round(0.2 * float(np.max(high - low))))
+    near = ndimage.binary_dilation(mask, iterations=2)
+    ring = ndimage.binary_dilation(near, iterations=width) & ~near
+    return ring if ring.any() else ~mask if not mask.all() else mask

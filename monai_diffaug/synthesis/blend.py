@@ -1,0 +1,54 @@
+"""Put the painted window back: outside the paint mask not one bit changes."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from monai_diffaug.synthesis.window import bounding_box
+
+
+def paint_mask(mask: np.ndarray, forbidden: np.ndarray | None, *, margin: float = 0.1) -> np.ndarray:
+    """Return the label mask grown by a margin: where shadow, fold or oedema may show (method, stage 3).
+
+    Args:
+        mask: the abnormality, bool (*spatial), not empty.
+        forbidden: where nothing may change (existing lesions and their guard), or None.
+        margin: growth as a fraction of the extent; at least 2 pixels.
+    """
+    low, high = bounding_box(mask)
+    reach = max(2, round(margin * float(np.max(high - low))))
+    box = tuple(slice(max(a - reach, 0), b + reach) for a, b in zip(low, high, strict=True))
+    grown = np.zeros(mask.shape, bool)
+    grown[box] = ndimage.distance_transform_edt(~mask[box]) <= reach
+    return grown if forbidden is None else (grown & ~forbidden) | mask
+
+
+def feather(mask: np.ndarray, paint: np.ndarray) -> np.ndarray:
+    """Return alpha (*spatial) in [0, 1]: 1 on the label mask, falling to 0 at the paint mask's edge, 0 outside."""
+    low, high = bounding_box(paint)
+    box = tuple(slice(max(a - 1, 0), b + 1) for a, b in zip(low, high, strict=True))
+    to_label = ndimage.distance_transform_edt(~mask[box])
+    to_edge = ndimage.distance_transform_edt(paint[box]) if not paint[box].all() else np.inf
+    alpha = np.zeros(mask.shape, np.float32)
+    alpha[box] = np.where(paint[box], 1 - to_label / np.maximum(to_label + to_edge, 1e-6), 0)
+    return alpha
+
+
+def composite(original: np.ndarray, values: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Return ``original`` with ``values`` blended in, in its own dtype: rounded and clipped to what that holds.
+
+    Args:
+        original: stored values, (C, *box).
+        values: painted values in the image's intensity range, (C, *box).
+        alpha: weight of ``values`` in [0, 1], (*box); where it is 0 every bit stays.
+    """
+    mixed = alpha * values + (1.0 - alpha) * original
+    return np.where(alpha > 0, _to_dtype(mixed, original.dtype), original)
+
+
+def _to_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    if not np.issubdtype(dtype, np.integer):
+        return values.astype(dtype)
+    info = np.iinfo(dtype)
+    return np.clip(np.rint(values), info.min, info.max).astype(dtype)

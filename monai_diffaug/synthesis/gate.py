@@ -1,0 +1,148 @@
+"""The quality gate: intended and predicted mask in, verdict with reasons out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from monai_diffaug.synthesis.near_copies import NearCopies
+
+LOW_IOU = "overlap too low"
+OFF_CENTRE = "off centre"
+SPILL = "spills outside the paint mask"
+NO_CHANGE = "too little change"
+LESION_BEFORE = "lesion seen before painting"
+NEAR_COPY = "near copy of a training window"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The gate's answer for one attempt.
+
+    Args:
+        accepted: whether the sample may be used.
+        iou: intersection over union of the intended and the predicted mask, in [0, 1].
+        reasons: every check that failed, also those that did not decide.
+    """
+
+    accepted: bool
+    iou: float
+    reasons: tuple[str, ...] = ()
+
+
+class QualityGate:
+    """Judge one window by its masks (method, stage 10; the paper's threshold is IoU > 0.7).
+
+    Args:
+        iou: the overlap must be above this.
+        offset: greatest shift of the centroid over the diameter; never below one cell.
+        spill: greatest share of the prediction outside the paint mask.
+        before: greatest share of the mask that may be predicted before anything is painted.
+        reconstruction_error: the autoencoder's own mean error, in units of the [-1, 1] range.
+        change: the least change inside the mask, in multiples of ``reconstruction_error``.
+        early_level: noise level from which on hopeless samples are refused during sampling.
+        iou_alone: only the overlap decides, as in the paper; the other checks are recorded.
+        near_copies: descriptors of the training windows, where a bundle has them.
+
+    Example:
+        >>> import torch
+        >>> mask = torch.zeros(1, 16, 16)
+        >>> mask[:, 4:12, 4:12] = 1
+        >>> QualityGate().judge(mask, mask, mask, change=0.5)
+        Verdict(accepted=True, iou=1.0, reasons=())
+    """
+
+    def __init__(
+        self,
+        *,
+        iou: float = 0.7,
+        offset: float = 0.1,
+        spill: float = 0.05,
+        before: float = 0.1,
+        reconstruction_error: float = 0.01,
+        change: float = 3.0,
+        early_level: float = 0.5,
+        iou_alone: bool = False,
+        near_copies: NearCopies | None = None,
+    ) -> None:
+        if not 0 <= iou <= 1:
+            raise ValueError(f"iou must lie in [0, 1], got {iou}")
+        self.iou = iou
+        self.offset = offset
+        self.spill = spill
+        self.before = before
+        self.min_change = change * reconstruction_error
+        self.early_level = early_level
+        self.iou_alone = iou_alone
+        self.near_copies = near_copies
+
+    def inspect(self, mask: Tensor, pred: Tensor, known: Tensor) -> tuple[str, ...]:
+        """Return the reasons against painting into a window, before anything is painted.
+
+        Args:
+            mask: the intended abnormality, 0 or 1, (1, *size).
+            pred: prediction on the untouched window, 0 or 1, (1, *size).
+            known: labelled lesions, 0 or 1, (1, *size).
+        """
+        found = pred * (1 - known)
+        covered = float((found * mask).sum() / mask.sum().clamp_min(1))
+        return (LESION_BEFORE,) if covered >= self.before or _holds_lesion(found, mask) else ()
+
+    def judge(self, mask: Tensor, pred: Tensor, paint: Tensor, *, change: float, before: tuple[str, ...] = ()) -> Verdict:
+        """Judge a painted window.
+
+        Args:
+            mask: the intended abnormality, 0 or 1, (1, *size).
+            pred: prediction outside known lesions, 0 or 1, (1, *size).
+            paint: where pixels may change, 0 or 1, (1, *size).
+            change: mean absolute change inside the mask, in units of the [-1, 1] range.
+            before: reasons found before painting.
+        """
+        iou = overlap(mask, pred)
+        failed = [*before]
+        if not iou > self.iou:
+            failed.append(LOW_IOU)
+        if float(pred.sum()) > 0:
+            if _centroid_distance(mask, pred) > max(1.0, self.offset * _diameter(mask)):
+                failed.append(OFF_CENTRE)
+            if float((pred * (1 - paint)).sum() / pred.sum()) >= self.spill:
+                failed.append(SPILL)
+        if change < self.min_change:
+            failed.append(NO_CHANGE)
+        accepted = LOW_IOU not in failed if self.iou_alone else not failed
+        return Verdict(accepted, iou, tuple(failed))
+
+    def refuse_early(self, mask: Tensor, pred: Tensor) -> Verdict | None:
+        """Return a refusal when an unfinished sample's overlap is under half of what is needed, else None."""
+        iou = overlap(mask, pred)
+        return Verdict(False, iou, (LOW_IOU,)) if iou < 0.5 * self.iou else None
+
+    def thresholds(self) -> dict[str, float | bool]:
+        """Return every number that decides, for the run's report."""
+        return {name: value for name, value in vars(self).items() if name != "near_copies"}
+
+
+def overlap(mask: Tensor, pred: Tensor) -> float:
+    """Return intersection over union; 0 when both are empty, since an empty paint is never right."""
+    union = float(((mask + pred) > 0).sum())
+    return float((mask * pred).sum()) / union if union else 0.0
+
+
+def _holds_lesion(found: Tensor, mask: Tensor) -> bool:
+    """Whether a tenth of a mask's measure is predicted anywhere in the untouched window."""
+    return float(found.sum()) >= max(9.0, 0.1 * float(mask.sum()))
+
+
+def _centroid(mask: Tensor) -> Tensor:
+    return torch.nonzero(mask[0]).float().mean(0)
+
+
+def _centroid_distance(mask: Tensor, pred: Tensor) -> float:
+    return float((_centroid(mask) - _centroid(pred)).norm())
+
+
+def _diameter(mask: Tensor) -> float:
+    points = torch.nonzero(mask[0])
+    return float((points.amax(0) - points.amin(0) + 1).max())

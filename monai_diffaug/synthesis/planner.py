@@ -1,0 +1,158 @@
+"""Stages 1 to 4: draw everything about a sample from one seed, before anything is painted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from monai_diffaug.synthesis.attributes import size_word
+from monai_diffaug.synthesis.blend import paint_mask
+from monai_diffaug.synthesis.masks import MaskSampler, NoRoomError
+from monai_diffaug.synthesis.prompts import SIZE_WORDS, Abnormality, PromptBank
+from monai_diffaug.synthesis.regions import Regions
+from monai_diffaug.synthesis.requests import SynthesisRequest
+from monai_diffaug.synthesis.window import Window, WindowSampler
+
+
+@dataclass(frozen=True)
+class LesionPlan:
+    """One abnormality to paint.
+
+    Args:
+        abnormality: its class.
+        prompt: its text.
+        mask: where it shall be, bool (*spatial).
+        paint: where pixels may change, bool (*spatial); contains ``mask``.
+        window: what the networks see.
+        seeds: of the noise, one per attempt.
+    """
+
+    abnormality: Abnormality
+    prompt: str
+    mask: np.ndarray
+    paint: np.ndarray
+    window: Window
+    seeds: tuple[int, ...]
+
+
+class Planner:
+    """Draw place, shape, text and window of one or more abnormalities.
+
+    Args:
+        regions: where an abnormality may lie.
+        masks: shape, size and place.
+        prompts: text that fits the mask.
+        windows: what the networks see of the image.
+        abnormalities: the classes, at least one.
+        counts: weight of 1, 2, 3 ... abnormalities in one image.
+        margin: growth of the paint mask over the label mask, as a fraction of the extent.
+        max_attempts: noise draws for the same mask and prompt before the sample is refused.
+    """
+
+    def __init__(
+        self,
+        regions: Regions,
+        masks: MaskSampler,
+        prompts: PromptBank,
+        windows: WindowSampler,
+        *,
+        abnormalities: Sequence[Abnormality],
+        counts: Sequence[float] = (1.0,),
+        margin: float = 0.1,
+        max_attempts: int = 4,
+    ) -> None:
+        if not abnormalities or len({one.name for one in abnormalities}) < len(abnormalities):
+            raise ValueError(f"abnormalities must be a non-empty list of distinct names, got {list(abnormalities)}")
+        if max_attempts < 1 or not counts or min(counts) < 0 or sum(counts) <= 0:
+            raise ValueError(f"max_attempts and counts must be positive, got {max_attempts} and {list(counts)}")
+        self.regions, self.masks, self.prompts, self.windows = regions, masks, prompts, windows
+        # The rules guess where a drawn mask belongs; who gives a mask knows better than a guess.
+        self.given_regions = Regions(organ=regions.organ, protected=regions.protected, gap=regions.gap)
+        self.abnormalities = tuple(abnormalities)
+        self.counts = np.asarray(counts, float) / sum(counts)
+        self.margin = margin
+        self.max_attempts = max_attempts
+
+    def __call__(self, request: SynthesisRequest, unit_image: np.ndarray) -> tuple[LesionPlan, ...]:
+        """Return the abnormalities to paint; ``unit_image`` is the image scaled to [0, 1].
+
+        Raises:
+            ValueError: when nothing is allowed, or a given mask, prompt or class does not fit.
+        """
+        self.check_order(request.prompt, request.abnormality)
+        rng = np.random.default_rng(request.seed)
+        spacing = request.spacing or (1.0,) * (unit_image.ndim - 1)
+        regions = self.regions if request.mask is None else self.given_regions
+        allowed = regions(unit_image, request.label, request.regions)
+        count = 1 if request.mask is not None else int(rng.choice(len(self.counts), p=self.counts)) + 1
+        plans: list[LesionPlan] = []
+        for _ in range(count):
+            try:
+                plan = self._draw(request, allowed, spacing, rng)
+            except NoRoomError:
+                if not plans:
+                    raise
+                break  # fewer than drawn: the image is full
+            plans.append(plan)
+            allowed = allowed & ~paint_mask(plan.paint, None, margin=self.margin + 0.05)
+        return tuple(plans)
+
+    def check_order(self, prompt: str | None, abnormality: str | None) -> None:
+        """Raise ValueError when the prompt has no known word, or the class is unknown; None is always fine."""
+        names = [one.name for one in self.abnormalities]
+        if abnormality is not None and abnormality not in names:
+            raise ValueError(f"abnormality {abnormality!r} is unknown to this bundle; it knows: {', '.join(names)}")
+        if prompt is not None:
+            self.prompts.check_words(prompt, names)
+
+    def _draw(
+        self, request: SynthesisRequest, allowed: np.ndarray, spacing: Sequence[float], rng: np.random.Generator
+    ) -> LesionPlan:
+        abnormality = self._class(request.abnormality, rng)
+        mask = self._mask(request, allowed, spacing, rng)
+        prompt = request.prompt
+        if prompt is None:
+            prompt = self.prompts.draw(abnormality, mask, spacing, rng)
+        else:
+            self.prompts.check_size(prompt, mask, spacing)
+        paint = self.paint(mask, request.label)
+        window = self.windows(paint, spacing, rng)
+        seeds = tuple(int(seed) for seed in rng.integers(2**31 - 1, size=self.max_attempts))
+        return LesionPlan(abnormality, prompt, mask, paint, window, seeds)
+
+    def paint(self, mask: np.ndarray, label: np.ndarray | None) -> np.ndarray:
+        """Return where pixels may change for ``mask``: its margin, but never a known lesion or its guard."""
+        return paint_mask(mask, None if label is None else self.regions.guard(label), margin=self.margin)
+
+    def _class(self, name: str | None, rng: np.random.Generator) -> Abnormality:
+        if name is not None:
+            return next(one for one in self.abnormalities if one.name == name)
+        weights = np.array([one.weight for one in self.abnormalities], float)
+        return self.abnormalities[rng.choice(len(weights), p=weights / weights.sum())]
+
+    def _mask(
+        self, request: SynthesisRequest, allowed: np.ndarray, spacing: Sequence[float], rng: np.random.Generator
+    ) -> np.ndarray:
+        if request.mask is not None:
+            return _given(np.asarray(request.mask) != 0, allowed)
+        asked = [word for word in re.findall(r"\w+", (request.prompt or "").lower()) if word in SIZE_WORDS]
+        for _ in range(32):  # a size word in the user's text steers the size
+            mask = self.masks(allowed, spacing, rng)
+            if not asked or size_word(mask, spacing, self.prompts.size_cuts) in asked:
+                return mask
+        raise NoRoomError(f"no {asked[0]} abnormality fits the allowed places or the bundle's sizes; change the prompt")
+
+
+def _given(mask: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    if not mask.any():
+        raise ValueError("the given mask is empty; it needs at least one non-zero pixel")
+    outside = int((mask & ~allowed).sum())
+    if outside:
+        raise ValueError(
+            f"{outside} of the given mask's {int(mask.sum())} pixels lie where nothing may be painted "
+            f"(existing lesions and their surroundings, or outside the allowed regions); move the mask"
+        )
+    return mask

@@ -1,0 +1,181 @@
+"""What a sample is made of, as JSON: enough to make it again, and to say where it came from."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from monai_diffaug.synthesis.window import Window
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at painting one abnormality.
+
+    Args:
+        seed: of the noise.
+        iou: overlap of the intended and the predicted mask.
+        accepted: the gate's verdict.
+        reasons: every check that failed.
+        stopped_early: refused before the latent was finished.
+    """
+
+    seed: int
+    iou: float
+    accepted: bool
+    reasons: tuple[str, ...] = ()
+    stopped_early: bool = False
+
+
+@dataclass(frozen=True)
+class AbnormalityRecord:
+    """One abnormality of a sample.
+
+    Args:
+        name: class name (key ``class`` in JSON).
+        value: its value in the label map.
+        prompt: the text it was painted from.
+        bbox: first and one past the last index on each axis.
+        extent: longest side of the bounding box, in the record's unit.
+        window: where it was painted.
+        attempts: in order; only the last can be accepted.
+    """
+
+    name: str
+    value: int
+    prompt: str
+    bbox: tuple[tuple[int, ...], tuple[int, ...]]
+    extent: float
+    window: Window
+    attempts: tuple[Attempt, ...]
+
+    @property
+    def accepted(self) -> bool:
+        return self.attempts[-1].accepted
+
+    @property
+    def iou(self) -> float:
+        """Overlap of the accepted attempt, else of the best one."""
+        return self.attempts[-1].iou if self.accepted else max(attempt.iou for attempt in self.attempts)
+
+    def to_json(self) -> dict[str, Any]:
+        body = asdict(self)
+        return {"class": body.pop("name"), **body, "iou": self.iou}
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> AbnormalityRecord:
+        return cls(
+            name=body["class"],
+            value=body["value"],
+            prompt=body["prompt"],
+            bbox=(tuple(body["bbox"][0]), tuple(body["bbox"][1])),
+            extent=body["extent"],
+            window=Window(**{key: tuple(value) for key, value in body["window"].items()}),
+            attempts=tuple(Attempt(**{**a, "reasons": tuple(a["reasons"])}) for a in body["attempts"]),
+        )
+
+
+@dataclass(frozen=True)
+class SynthesisRecord:
+    """Everything that made one sample.
+
+    Args:
+        seed: what the synthesizer was called with.
+        abnormalities: one entry for each planned abnormality; refused ones are not painted.
+        unit: of extents: ``mm``, or ``pixels`` where the spacing is unknown.
+        batch_size: fixed batch shape of the networks.
+        weights: network name -> sha256 of its weights; empty without weights.
+        versions: package -> version.
+    """
+
+    seed: int
+    abnormalities: tuple[AbnormalityRecord, ...]
+    unit: str
+    batch_size: int
+    weights: dict[str, str]
+    versions: dict[str, str]
+
+    @property
+    def accepted(self) -> bool:
+        """Whether at least one abnormality was painted."""
+        return any(one.accepted for one in self.abnormalities)
+
+    @property
+    def prompt(self) -> str:
+        """Text of the first abnormality."""
+        return self.abnormalities[0].prompt
+
+    @property
+    def iou(self) -> float:
+        """Least overlap of the painted abnormalities, or of all where none was."""
+        painted = [one.iou for one in self.abnormalities if one.accepted]
+        return min(painted or [one.iou for one in self.abnormalities])
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """All attempts, abnormality after abnormality."""
+        return tuple(attempt for one in self.abnormalities for attempt in one.attempts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain lists, dicts, numbers and strings."""
+        return {
+            "seed": self.seed,
+            "accepted": self.accepted,
+            "prompt": self.prompt,
+            "iou": self.iou,
+            "attempts": [{**asdict(attempt), "reasons": list(attempt.reasons)} for attempt in self.attempts],
+            "abnormalities": [one.to_json() for one in self.abnormalities],
+            "unit": self.unit,
+            "batch_size": self.batch_size,
+            "weights": dict(self.weights),
+            "versions": dict(self.versions),
+        }
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> SynthesisRecord:
+        """Return the record of a JSON object; keys it does not know (paths and the like) are left out."""
+        return cls(
+            seed=body["seed"],
+            abnormalities=tuple(AbnormalityRecord.from_json(one) for one in body["abnormalities"]),
+            unit=body["unit"],
+            batch_size=body["batch_size"],
+            weights=dict(body["weights"]),
+            versions=dict(body["versions"]),
+        )
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file's bytes, as hexadecimal."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that bear on a sample's bytes; looked up once, as it reads files."""
+    found = {}
+    for name in ("monai_diffaug", "torch", "monai", "numpy", "scipy"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def environment(device: torch.device) -> dict[str, str | int]:
+    """Return what else bears on a sample's bytes, for the run's report."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "platform": platform.machine(),
+    }

@@ -1,0 +1,86 @@
+"""One abnormality's place of work: what the networks see of it, and its patch of the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from monai_diffaug.synthesis.blend import composite, feather
+from monai_diffaug.synthesis.images import ImageFormat
+from monai_diffaug.synthesis.planner import LesionPlan
+from monai_diffaug.synthesis.provenance import Attempt
+from monai_diffaug.synthesis.window import resample, resample_mask
+
+
+@dataclass
+class Site:
+    """The state of one planned abnormality while attempts are made.
+
+    Args:
+        plan: what to paint.
+        original: stored values of the image inside the window, (C, *box).
+        spatial: spatial shape of the whole image.
+        known: labelled lesions, bool (*spatial), or None.
+        images: how stored values meet the networks' range.
+    """
+
+    plan: LesionPlan
+    original: np.ndarray
+    spatial: tuple[int, ...]
+    known: np.ndarray | None
+    images: ImageFormat
+    attempts: list[Attempt] = field(default_factory=list)
+    patch: np.ndarray | None = None
+    pred: Tensor | None = None
+    source: Tensor = field(init=False)
+    blanked: Tensor = field(init=False)
+    before: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        window = self.plan.window
+        self.box = window.inside(self.spatial)
+        self.alpha = feather(self.plan.mask[self.box], self.plan.paint[self.box])
+        self.mask = self._grid(self.plan.mask)
+        self.paint = torch.maximum(self._grid(self.plan.paint), self.mask)
+        self.seen = torch.zeros_like(self.mask) if self.known is None else self._grid(self.known)
+        self.window_image = self.view(self.original)
+
+    def _grid(self, mask: np.ndarray) -> Tensor:
+        """Return a mask of the image on the window grid, 0 or 1, (1, *size)."""
+        part = self.plan.window.extend(mask[self.box], self.spatial)
+        grid = torch.from_numpy(part.astype(np.float32))[None]
+        return resample_mask(grid, self.plan.window.size) if part.any() else torch.zeros(1, *self.plan.window.size)
+
+    def view(self, patch: np.ndarray) -> Tensor:
+        """Return what the networks see of a patch (C, *box): (C, *size) in [-1, 1]."""
+        whole = self.plan.window.extend(self.images.to_unit(patch), self.spatial)
+        return resample(torch.from_numpy(whole), self.plan.window.size) * 2 - 1
+
+    def deliver(self, painted: Tensor) -> np.ndarray:
+        """Return the patch with a decoded window (C, *size) blended in: the delivered pixels."""
+        window = self.plan.window
+        values = window.uncropped(resample(painted.float().cpu(), window.shape), self.spatial)
+        return composite(self.original, self.images.from_network(values.numpy()), self.alpha)
+
+    def paste_prediction(self, pred: np.ndarray) -> None:
+        """Add the last prediction to ``pred``, bool (*spatial), in place."""
+        if self.pred is not None:
+            window = self.plan.window
+            whole = resample(self.pred.float().cpu(), window.shape)
+            pred[self.box] |= window.uncropped(whole, self.spatial)[0].numpy() >= 0.5
+
+    def change(self, view: Tensor) -> float:
+        """Return the mean absolute change inside the mask, in units of the [-1, 1] range."""
+        inside = self.mask[0] > 0
+        return float((view - self.window_image)[:, inside].abs().mean())
+
+    @property
+    def accepted(self) -> bool:
+        return bool(self.attempts) and self.attempts[-1].accepted
+
+    @property
+    def finished(self) -> bool:
+        return self.accepted or len(self.attempts) == len(self.plan.seeds)

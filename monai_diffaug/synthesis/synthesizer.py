@@ -1,0 +1,233 @@
+"""One sample from one seed: plan, render, record. Every door ends here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from monai_diffaug.synthesis.attributes import extent_of
+from monai_diffaug.synthesis.images import ImageFormat
+from monai_diffaug.synthesis.labels import label_value, merge
+from monai_diffaug.synthesis.planner import LesionPlan, Planner
+from monai_diffaug.synthesis.prompts import Abnormality
+from monai_diffaug.synthesis.provenance import AbnormalityRecord, SynthesisRecord, versions
+from monai_diffaug.synthesis.renderer import Renderer
+from monai_diffaug.synthesis.requests import SynthesisRequest, checked, like
+from monai_diffaug.synthesis.sites import Site
+from monai_diffaug.synthesis.window import bounding_box
+
+
+@dataclass(frozen=True)
+class SynthesisResult:
+    """What came of one request; a refused one carries the source untouched.
+
+    Args:
+        image: (C, *spatial), dtype and container (array or tensor) of the request.
+        label: merged integer map, shape of the given label, else (1, *spatial).
+        mask: the new abnormality, 0 or 1, uint8 (1, *spatial); all 0 when refused.
+        record: seeds, verdicts, prompts and versions.
+        planned: what was asked for, painted or not, 0 or 1, uint8 (1, *spatial).
+        prediction: what the validator saw last, 0 or 1, uint8 (1, *spatial).
+        refused: the image as it was refused last, only for a refused sample of an audit.
+    """
+
+    image: Any
+    label: Any
+    mask: Any
+    record: SynthesisRecord
+    planned: Any
+    prediction: Any
+    refused: Any = None
+
+
+class AbnormalitySynthesizer:
+    """Paint validated abnormalities into images.
+
+    Args:
+        images: what images it takes.
+        planner: draws mask, text, window and noise seeds from a seed.
+        renderer: paints and judges.
+        weights: network name -> sha256, for the record.
+
+    Example:
+        >>> import numpy as np
+        >>> from monai_diffaug import load_synthesizer
+        >>> synthesizer = load_synthesizer("texture_demo")
+        >>> frame = np.full((3, 200, 240), 120, np.uint8)
+        >>> result = synthesizer(frame, seed=7)
+        >>> result.image.shape, result.image.dtype, result.record.seed
+        ((3, 200, 240), dtype('uint8'), 7)
+        >>> bool(result.record.accepted), int(result.label.max())
+        (True, 1)
+    """
+
+    def __init__(
+        self,
+        images: ImageFormat,
+        planner: Planner,
+        renderer: Renderer,
+        *,
+        weights: Mapping[str, str] | None = None,
+    ) -> None:
+        self.images, self.planner, self.renderer = images, planner, renderer
+        self.weights = dict(weights or {})
+
+    def __call__(
+        self,
+        image: Any,
+        label: Any = None,
+        seed: int = 0,
+        spacing: Sequence[float] | None = None,
+        regions: Any = None,
+        mask: Any = None,
+        prompt: str | None = None,
+        abnormality: str | None = None,
+    ) -> SynthesisResult:
+        """Synthesize one sample; see ``SynthesisRequest`` for the arguments.
+
+        Raises:
+            ValueError: when the image, label, regions, mask, prompt or class cannot be used.
+            TypeError: when an array has a dtype that is not numeric, or the seed is no integer.
+        """
+        return self.batch([SynthesisRequest(image, seed, label, spacing, regions, mask, prompt, abnormality)])[0]
+
+    def batch(
+        self, requests: Sequence[SynthesisRequest | Mapping[str, Any]], *, audit: bool = False
+    ) -> list[SynthesisResult]:
+        """Synthesize many samples; each is the same as alone, since the networks' batch shape is fixed.
+
+        Args:
+            requests: ``SynthesisRequest`` objects or mappings of their fields.
+            audit: keep the pixels of refused samples too (``SynthesisResult.refused``).
+        """
+        asked = [one if isinstance(one, SynthesisRequest) else SynthesisRequest(**one) for one in requests]
+        cases = [checked(one, self.images) for one in asked]
+        sites = [self._sites(case, self._draw(case)) for case in cases]
+        together = [site for case in sites for site in case]
+        self.renderer.prepare(together)
+        self.renderer.attempt(together, audit=audit)
+        return [self._result(*sample) for sample in zip(cases, sites, asked, strict=True)]
+
+    def plan(self, request: SynthesisRequest) -> tuple[LesionPlan, ...]:
+        """Draw everything about a sample from its seed: masks, texts, windows, one noise seed per attempt."""
+        return self._draw(checked(request, self.images))
+
+    def _draw(self, case: SynthesisRequest) -> tuple[LesionPlan, ...]:
+        return self.planner(case, self.images.to_unit(case.image))
+
+    def replay(self, request: SynthesisRequest, record: SynthesisRecord) -> SynthesisResult:
+        """Render the recorded, accepted attempts again, without gating.
+
+        Args:
+            request: the source image and label, and as ``mask`` the sample's recorded mask.
+            record: of the sample; its ``batch_size`` must be the renderer's, or the bytes may differ.
+        """
+        case = checked(request, self.images)
+        if case.mask is None:
+            raise ValueError("a replay needs the sample's recorded mask, got none")
+        painted = [one for one in record.abnormalities if one.accepted]
+        masks = _split(case.mask != 0, painted)
+        sites = self._sites(case, [self._recorded(case, *pair) for pair in zip(painted, masks, strict=True)])
+        self.renderer.prepare(sites)
+        for site, one in zip(sites, painted, strict=True):
+            site.attempts[:] = one.attempts
+            self.renderer.repaint(site, one.attempts[-1].seed)
+        return self._result(case, sites, request)
+
+    def _recorded(self, case: SynthesisRequest, one: AbnormalityRecord, mask: np.ndarray) -> LesionPlan:
+        """Return the plan that a record tells of."""
+        abnormality = Abnormality(one.name, one.value)
+        paint = self.planner.paint(mask, case.label)
+        return LesionPlan(abnormality, one.prompt, mask, paint, one.window, tuple(a.seed for a in one.attempts))
+
+    def _sites(self, case: SynthesisRequest, plans: Sequence[LesionPlan]) -> list[Site]:
+        known = None if case.label is None else self.planner.regions.existing_lesions(case.label)
+        spatial = case.image.shape[1:]
+        patches = [case.image[(slice(None), *plan.window.inside(spatial))] for plan in plans]
+        return [Site(plan, patch, spatial, known, self.images) for plan, patch in zip(plans, patches, strict=True)]
+
+    def _result(self, case: SynthesisRequest, sites: list[Site], asked: SynthesisRequest) -> SynthesisResult:
+        """Stages 8 to 10: paste what was accepted, merge it into the label, record everything."""
+        spatial = case.image.shape[1:]
+        accepted = [site for site in sites if site.accepted]
+        merged = np.zeros(spatial, np.uint8) if case.label is None else case.label
+        for site in accepted:
+            value = label_value(case.label, site.plan.abnormality.value)
+            merged = merge(merged, site.plan.mask, value, self.planner.regions.protected)
+        prediction = np.zeros(spatial, bool)
+        for site in sites:
+            site.paste_prediction(prediction)
+        painted = [site for site in sites if site.patch is not None]
+        return SynthesisResult(
+            image=like(_paste(case.image, accepted), asked.image),
+            label=_same_shape(merged, asked.label, asked.image),
+            mask=like(_union(accepted, spatial), asked.image),
+            record=self._record(case, sites),
+            planned=like(_union(sites, spatial), asked.image),
+            prediction=like(prediction[None].astype(np.uint8), asked.image),
+            refused=None if accepted or not painted else like(_paste(case.image, painted), asked.image),
+        )
+
+    def _record(self, case: SynthesisRequest, sites: Sequence[Site]) -> SynthesisRecord:
+        return SynthesisRecord(
+            seed=case.seed,
+            abnormalities=tuple(_abnormality(site, case) for site in sites),
+            unit="pixels" if case.spacing is None else "mm",
+            batch_size=self.renderer.batch_size,
+            weights=dict(self.weights),
+            versions=versions(),
+        )
+
+
+def _abnormality(site: Site, case: SynthesisRequest) -> AbnormalityRecord:
+    plan = site.plan
+    low, high = bounding_box(plan.mask)
+    return AbnormalityRecord(
+        name=plan.abnormality.name,
+        value=label_value(case.label, plan.abnormality.value),
+        prompt=plan.prompt,
+        bbox=(tuple(low.tolist()), tuple(high.tolist())),
+        extent=extent_of(plan.mask, case.spacing or (1.0,) * plan.mask.ndim),
+        window=plan.window,
+        attempts=tuple(site.attempts),
+    )
+
+
+def _same_shape(merged: np.ndarray, label: Any, image: Any) -> Any:
+    """Return the merged label in the given label's shape and container, else as the image's, (1, *spatial)."""
+    if label is None:
+        return like(merged[None].copy(), image)
+    return like(merged.reshape(label.shape).copy(), label)
+
+
+def _union(sites: Sequence[Site], spatial: tuple[int, ...]) -> np.ndarray:
+    """Return the sites' masks as one, uint8 (1, *spatial)."""
+    union = np.zeros((1, *spatial), np.uint8)
+    for site in sites:
+        union[0][site.plan.mask] = 1
+    return union
+
+
+def _paste(image: np.ndarray, sites: Sequence[Site]) -> np.ndarray:
+    """Return the image with the sites' delivered pixels; paint masks never overlap, so the order is free."""
+    pasted = image.copy()
+    for site in sites:
+        box = (slice(None), *site.box)
+        pasted[box] = np.where(site.alpha > 0, site.patch, pasted[box])
+    return pasted
+
+
+def _split(mask: np.ndarray, painted: Sequence[AbnormalityRecord]) -> list[np.ndarray]:
+    """Return each abnormality's own part of a sample's mask, found by its bounding box."""
+    if len(painted) == 1:
+        return [mask]
+    components, _ = ndimage.label(mask)
+    boxes = ndimage.find_objects(components)
+    wanted = [tuple(slice(a, b) for a, b in zip(*one.bbox, strict=True)) for one in painted]
+    if any(box not in boxes for box in wanted):
+        raise ValueError("the recorded mask does not hold the record's bounding boxes; give the mask file of this id")
+    return [components == boxes.index(box) + 1 for box in wanted]

@@ -1,0 +1,75 @@
+"""From a latent to the mask that can be seen in it, on the window grid, in one step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from monai_diffaug.synthesis.window import resample
+
+
+class LatentValidator(Protocol):
+    """Segment the abnormality in latents (Eq. 12)."""
+
+    def __call__(self, latent: Tensor, source: Tensor, size: Sequence[int]) -> Tensor:
+        """Return probabilities (N, 1, *size).
+
+        Args:
+            latent: (N, c, *latent).
+            source: the latent before anything was painted; a network has no need of it.
+            size: the window grid.
+        """
+
+
+class NetworkValidator:
+    """Ask a trained network, in evaluation mode and without gradients.
+
+    Args:
+        network: latent (N, c, *latent) -> logits (N, 1, *size).
+
+    Example:
+        >>> import torch
+        >>> validator = NetworkValidator(torch.nn.Conv2d(4, 1, 1))
+        >>> validator(torch.zeros(2, 4, 8, 8), torch.zeros(2, 4, 8, 8), (8, 8)).shape
+        torch.Size([2, 1, 8, 8])
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network.eval().requires_grad_(False)
+
+    def __call__(self, latent: Tensor, source: Tensor, size: Sequence[int]) -> Tensor:
+        with torch.no_grad():
+            probability = self.network(latent).float().sigmoid()
+        return resample(probability, size)
+
+
+class ChangeValidator:
+    """Segment by change, without weights: what differs enough from the source, smoothed.
+
+    It pairs with ``TextureInpainter``; it sees paint, not disease.
+
+    Args:
+        threshold: change of the channel mean that counts one half, in units of the [-1, 1] range.
+
+    Example:
+        >>> import torch
+        >>> source = torch.zeros(1, 1, 16, 16)
+        >>> painted = source.clone()
+        >>> painted[..., 4:12, 4:12] = 0.5
+        >>> (ChangeValidator()(painted, source, (16, 16)) > 0.5).sum().item() >= 60
+        True
+    """
+
+    def __init__(self, *, threshold: float = 0.05) -> None:
+        if threshold <= 0:
+            raise ValueError(f"threshold must be above 0, got {threshold}")
+        self.threshold = threshold
+
+    def __call__(self, latent: Tensor, source: Tensor, size: Sequence[int]) -> Tensor:
+        change = (latent - source).abs().mean(1, keepdim=True)
+        for axis in range(2, change.ndim):
+            change = (change.roll(1, axis) + 2 * change + change.roll(-1, axis)) / 4
+        return resample((change / self.threshold - 1).mul(4).sigmoid(), size)

@@ -1,0 +1,194 @@
+"""The window around the mask: the networks never see the whole image.
+
+Cost does not grow with the image, and a small lesion still covers many network cells.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Window:
+    """A box of the image and the network grid that it is resampled to.
+
+    Args:
+        origin: first image index of the box on each axis; may be negative where the image is smaller than the box.
+        shape: extent of the box in image pixels or voxels.
+        size: extent of the network grid in cells.
+    """
+
+    origin: tuple[int, ...]
+    shape: tuple[int, ...]
+    size: tuple[int, ...]
+
+    @property
+    def scale(self) -> float:
+        """Log2 of image pixels per window cell (geometric mean over the axes)."""
+        return math.log2(math.prod(self.shape) / math.prod(self.size)) / len(self.size)
+
+    def inside(self, shape: Sequence[int]) -> tuple[slice, ...]:
+        """Return the slices of an image of spatial ``shape`` that the box covers."""
+        bounds = zip(self.origin, self.shape, shape, strict=True)
+        return tuple(slice(max(o, 0), min(o + s, n)) for o, s, n in bounds)
+
+    def extend(self, part: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        """Return the whole box (..., *self.shape) from its ``part`` inside the image: the edge is repeated outside."""
+        pad = [(max(-o, 0), max(o + s - n, 0)) for o, s, n in zip(self.origin, self.shape, shape, strict=True)]
+        if not any(before or after for before, after in pad):
+            return part
+        return np.pad(part, [(0, 0)] * (part.ndim - len(pad)) + pad, mode="edge")
+
+    def uncropped(self, part: Tensor, shape: Sequence[int]) -> Tensor:
+        """Return what of ``part`` (..., *self.shape) lies inside an image of spatial ``shape``."""
+        bounds = zip(self.origin, self.inside(shape), strict=True)
+        return part[(..., *(slice(s.start - o, s.stop - o) for o, s in bounds))]
+
+
+class WindowSampler:
+    """Draw a window around a mask (method, stage 4).
+
+    The side is 1.5 to 4 times the lesion's extent and the centre is jittered by up to 0.4 of the extent, as in
+    training: networks that only ever saw centred lesions learn the centre, not the lesion.
+
+    Args:
+        sizes: network grids to choose from, cells per axis; the smallest that keeps the reduction is taken.
+        factors: range of window side over lesion extent.
+        jitter: greatest shift of the centre, as a fraction of the extent.
+        max_reduction: greatest number of image pixels per window cell.
+        max_enlargement: greatest number of window cells per image pixel.
+        sides: physical sides to choose from (mm, or pixels where spacing is unknown); free when not given.
+
+    Example:
+        >>> import numpy as np
+        >>> mask = np.zeros((300, 400), bool)
+        >>> mask[100:140, 200:230] = True
+        >>> window = WindowSampler(sizes=(128, 256))(mask, (1.0, 1.0), np.random.default_rng(0))
+        >>> window.size
+        (128, 128)
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int] = (128, 256),
+        *,
+        factors: tuple[float, float] = (1.5, 4.0),
+        jitter: float = 0.4,
+        max_reduction: float = 2.0,
+        max_enlargement: float = 4.0,
+        sides: Sequence[float] | None = None,
+    ) -> None:
+        if not sizes or min(sizes) < 8:
+            raise ValueError(f"sizes must name network grids of 8 cells or more, got {list(sizes)}")
+        if not 1 < factors[0] <= factors[1]:
+            raise ValueError(f"factors must be a rising range above 1, got {tuple(factors)}")
+        self.sizes = tuple(sorted(int(size) for size in sizes))
+        self.factors = (float(factors[0]), float(factors[1]))
+        self.jitter = jitter
+        self.max_reduction = max_reduction
+        self.max_enlargement = max_enlargement
+        self.sides = None if sides is None else tuple(sorted(float(side) for side in sides))
+
+    def __call__(self, paint_mask: np.ndarray, spacing: Sequence[float], rng: np.random.Generator) -> Window:
+        """Draw the window of a paint mask.
+
+        Args:
+            paint_mask: where pixels may change, bool (*spatial), not empty; always wholly inside the window.
+            spacing: size of a pixel on each axis, in mm (or 1 where unknown).
+            rng: source of every draw.
+        """
+        low, high = bounding_box(paint_mask)
+        extent = float(np.max((high - low) * spacing))
+        side = self._draw_side(extent, min(spacing), rng)
+        shape = np.maximum(np.rint(side / np.asarray(spacing)).astype(int), high - low + 2)
+        size = next((n for n in self.sizes if (shape <= n * self.max_reduction).all()), self.sizes[-1])
+        shift = rng.uniform(-self.jitter, self.jitter, len(low)) * extent / np.asarray(spacing)
+        origin = np.rint((low + high) / 2 + shift - shape / 2).astype(int)
+        origin = _keep_inside(origin, shape, paint_mask.shape)
+        # The whole paint mask must be in the window, else what is outside would be left unpainted.
+        origin = np.clip(origin, high - shape, low)
+        return Window(_ints(origin), _ints(shape), (size,) * len(low))
+
+    def _draw_side(self, extent: float, unit: float, rng: np.random.Generator) -> float:
+        """Draw the physical side of the window; ``unit`` is the finest spacing."""
+        low, high = self.factors[0] * extent, self.factors[1] * extent
+        if self.sides is not None:
+            fitting = [side for side in self.sides if low <= side <= high]
+            above = [side for side in self.sides if side >= low]
+            return float(rng.choice(fitting or above[:1] or self.sides[-1:]))
+        finest = self.sizes[0] / self.max_enlargement * unit
+        coarsest = self.sizes[-1] * self.max_reduction * unit
+        return float(np.clip(rng.uniform(low, high), finest, max(coarsest, 1.1 * extent)))
+
+
+def bounding_box(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first and one past the last index of True on each axis of ``mask``.
+
+    Raises:
+        ValueError: when the mask is empty.
+    """
+    low, high = [], []
+    for axis in range(mask.ndim):
+        hit = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        if hit.size == 0:
+            raise ValueError(f"the mask of shape {mask.shape} is empty; a mask with at least one pixel is needed")
+        low.append(hit[0])
+        high.append(hit[-1] + 1)
+    return np.array(low), np.array(high)
+
+
+def resample(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """Resample the last axes of ``tensor`` to ``shape``: linear, widened to a triangle filter when reducing.
+
+    One small matrix an axis, so that images and volumes share it (torch antialiases images only).
+    """
+    first = tensor.ndim - len(shape)
+    for axis, out in enumerate(shape, start=first):
+        if tensor.shape[axis] != out:
+            matrix = _linear_matrix(tensor.shape[axis], out).to(tensor.device, tensor.dtype)
+            tensor = torch.movedim(torch.movedim(tensor, axis, -1) @ matrix.T, -1, axis)
+    return tensor
+
+
+def resample_mask(mask: Tensor, shape: Sequence[int]) -> Tensor:
+    """Resample a 0/1 mask by area fraction and cut at one half; a mask too thin for that keeps its fullest cell."""
+    area = mask
+    for axis, out in enumerate(shape, start=mask.ndim - len(shape)):
+        matrix = _area_matrix(mask.shape[axis], out).to(mask.device, mask.dtype)
+        area = torch.movedim(torch.movedim(area, axis, -1) @ matrix.T, -1, axis)
+    threshold = min(0.5, float(area.max()))
+    return ((area >= threshold) & (area > 0)).to(mask.dtype)
+
+
+def _linear_matrix(count: int, out: int) -> Tensor:
+    ratio = count / out
+    width = max(ratio, 1.0)
+    centres = (torch.arange(out, dtype=torch.float64)[:, None] + 0.5) * ratio - 0.5
+    taps = (torch.arange(count, dtype=torch.float64)[None] - centres) / width
+    weights = (1 - taps.abs()).clamp_min(0)
+    # Taps beyond the edge are missing; what is left is scaled up, which repeats the edge.
+    return weights / weights.sum(1, keepdim=True)
+
+
+def _area_matrix(count: int, out: int) -> Tensor:
+    ratio = count / out
+    left = torch.arange(out, dtype=torch.float64)[:, None] * ratio
+    cell = torch.arange(count, dtype=torch.float64)[None]
+    overlap = torch.minimum(left + ratio, cell + 1) - torch.maximum(left, cell)
+    return overlap.clamp_min(0) / ratio
+
+
+def _keep_inside(origin: np.ndarray, shape: np.ndarray, image_shape: Sequence[int]) -> np.ndarray:
+    """Shift the box into the image; centre it on the axes where the image is smaller."""
+    room = np.asarray(image_shape) - shape
+    return np.where(room >= 0, np.clip(origin, 0, np.maximum(room, 0)), np.floor_divide(room, 2))
+
+
+def _ints(values: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(value) for value in values)
