@@ -14,10 +14,9 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from draw_brain import VOLUMES, draw_volume
 from PIL import Image
 from scipy import ndimage
-
-from draw_brain import VOLUMES, draw_volume
 
 SAMPLES = Path(__file__).parents[1] / "bundles" / "texture_demo" / "samples"
 
@@ -105,22 +104,23 @@ def sample(texture: np.ndarray, angle: np.ndarray, depth: np.ndarray) -> np.ndar
 
 def draw_vessels(rng: np.random.Generator, size: int, trees: int) -> np.ndarray:
     """Return a periodic map (size, size) of branching vessels, 0 to 1."""
-    vessels = np.zeros((size, size))
     tips = [(*rng.uniform(0, size, 2), rng.uniform(0, 2 * np.pi), rng.uniform(1.4, 3.2)) for _ in range(trees)]
+    dots = []
     while tips:
         y, x, heading, width = tips.pop()
-        for _ in range(int(rng.uniform(30, 90) * width**0.5)):
-            heading += rng.normal(0, 0.12)
-            y, x = y + 1.5 * np.sin(heading), x + 1.5 * np.cos(heading)
-            half = int(width) + 1
-            rows, columns = (np.arange(int(at) - half, int(at) + half + 1) for at in (y, x))
-            distance = np.hypot(rows[:, None] - y, columns[None] - x)
-            ink = min(1.0, 0.35 + 0.25 * width) * np.clip(width / 2 + 0.7 - distance, 0, 1)
-            window = np.ix_(rows % size, columns % size)
-            vessels[window] = np.maximum(vessels[window], ink)
+        headings = heading + np.cumsum(rng.normal(0, 0.12, int(rng.uniform(30, 90) * width**0.5)))
+        rows, columns = y + 1.5 * np.cumsum(np.sin(headings)), x + 1.5 * np.cumsum(np.cos(headings))
+        dots.append(np.stack([rows, columns, np.full_like(rows, width)]))
         if width > 0.8:
             for turn in (-1, 1):
-                tips.append((y, x, heading + turn * rng.uniform(0.3, 0.8), width * rng.uniform(0.6, 0.8)))
+                away = headings[-1] + turn * rng.uniform(0.3, 0.8)
+                tips.append((rows[-1], columns[-1], away, width * rng.uniform(0.6, 0.8)))
+    y, x, width = np.concatenate(dots, 1)
+    vessels = np.zeros((size, size))
+    for down, right in np.ndindex(9, 9):
+        row, column = np.floor(y) + down - 4, np.floor(x) + right - 4
+        ink = np.minimum(1, 0.35 + 0.25 * width) * np.clip(width / 2 + 0.7 - np.hypot(row - y, column - x), 0, 1)
+        np.maximum.at(vessels, (row.astype(int) % size, column.astype(int) % size), ink)
     return ndimage.gaussian_filter(vessels, 0.8, mode="wrap")
 
 
@@ -250,13 +250,13 @@ def draw_frame(
 
 def write_samples(out: Path, frames: int | None = None, volumes: int | None = None) -> None:
     """Write the first so many frames and volumes (all where None) below a folder."""
-    for name in ("frames", "volumes", "volume_labels"):
+    for name in ("frames", "volumes", "volume_regions"):
         (out / name).mkdir(parents=True, exist_ok=True)
     for number, frame in enumerate(FRAMES[:frames], 1):
         Image.fromarray(draw_frame(*frame)).save(out / "frames" / f"frame_{number:02d}.png", optimize=True)
     for number, (seed, shape, spacing, tilt) in enumerate(VOLUMES[:volumes], 1):
         image, label, affine = draw_volume(seed, shape, spacing, tilt)
-        for folder, array in (("volumes", image), ("volume_labels", label)):
+        for folder, array in (("volumes", image), ("volume_regions", label)):
             volume = nib.Nifti1Image(array, affine)
             volume.header.set_xyzt_units("mm")
             nib.save(volume, out / folder / f"volume_{number:02d}.nii.gz")

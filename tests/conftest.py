@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from tests.toys import toy_image as make_image
 from tests.toys import toy_synthesizer
+
+# Tensors here are tiny: on a busy machine threads that wait for each other cost ten times what they save.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(params=[2, 3], ids=["2D", "3D"])

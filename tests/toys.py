@@ -28,7 +28,8 @@ from monai_diffaug.synthesis import (
 
 SHAPES = {2: (80, 96), 3: (32, 28, 36)}
 GRIDS = {2: (64,), 3: (24,)}
-SIZES = {2: (0.15, 0.4), 3: (0.25, 0.5)}
+SIZES = {2: (0.15, 0.4), 3: (0.3, 0.5)}
+THRESHOLDS = {2: 0.7, 3: 0.55}  # one cell of a small volume's surface is a large part of its overlap
 
 
 def toy_image(spatial_dims: int, *, channels: int = 1, dtype: type = np.uint8, seed: int = 0) -> np.ndarray:
@@ -42,9 +43,9 @@ def toy_image(spatial_dims: int, *, channels: int = 1, dtype: type = np.uint8, s
 def ball(
     spatial_dims: int, radius: float, *, centre: Sequence[float] | None = None, shape: Sequence[int] | None = None
 ) -> np.ndarray:
-    """Return a bool mask of a ball, in the middle of a toy image unless told otherwise."""
+    """Return a bool mask of a ball, in the middle of a toy image unless told otherwise; its extent is 2 radius + 1."""
     shape = SHAPES[spatial_dims] if shape is None else shape
-    centre = [(n - 1) / 2 for n in shape] if centre is None else centre
+    centre = [n // 2 for n in shape] if centre is None else centre
     grid = np.meshgrid(*(np.arange(n) - c for n, c in zip(shape, centre, strict=True)), indexing="ij")
     return np.sqrt(sum(axis**2.0 for axis in grid)) <= radius
 
@@ -90,7 +91,7 @@ def toy_synthesizer(
         Renderer(
             inpainter or TextureInpainter(),
             validator or ChangeValidator(),
-            gate or QualityGate(),
+            gate or QualityGate(iou=THRESHOLDS[spatial_dims]),
             batch_size=batch_size,
         ),
     )

@@ -1,6 +1,6 @@
 """Read and write images, labels and masks so that not one stored bit changes but where something was painted.
 
-The suffix picks a family of formats, and that is the only choice made here: `pictures` (PNG, JPEG) or `volumes` (NIfTI).
+The suffix picks a family of formats, the only choice made here: `pictures` (PNG, JPEG) or `volumes` (NIfTI).
 MONAI's own readers are not used: they lose the stored dtype, the scaling and half of the header.
 """
 
@@ -15,15 +15,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from monai_diffaug.generation import pictures, volumes
-from monai_diffaug.generation.stored import BadInput, PictureTemplate, StoredImage, StoredLabel, VolumeTemplate
+from monai_diffaug.generation.stored import BadInput, StoredImage, StoredLabel
 from monai_diffaug.synthesis import ImageFormat
 
 __all__ = [
     "BadInput",
-    "PictureTemplate",
     "StoredImage",
     "StoredLabel",
-    "VolumeTemplate",
     "SUFFIXES",
     "split_suffix",
     "output_suffix",
@@ -42,9 +40,9 @@ class Family(Protocol):
 
     def decode_image(self, data: bytes, suffix: str, images: ImageFormat) -> StoredImage: ...
     def decode_map(self, data: bytes, suffix: str) -> StoredLabel: ...
-    def encode_image(self, array: np.ndarray, source: StoredImage) -> bytes: ...
-    def encode_label(self, array: np.ndarray, template: Any) -> bytes: ...
-    def encode_mask(self, mask: np.ndarray, template: Any) -> bytes: ...
+    def encode_image(self, array: np.ndarray, suffix: str, source: StoredImage) -> bytes: ...
+    def encode_label(self, array: np.ndarray, suffix: str, template: Any) -> bytes: ...
+    def encode_mask(self, mask: np.ndarray, suffix: str, template: Any) -> bytes: ...
 
 
 FAMILIES: dict[str, Family] = {
@@ -54,7 +52,8 @@ FAMILIES: dict[str, Family] = {
     ".nii": volumes,
     ".nii.gz": volumes,
 }
-SUFFIXES = tuple(FAMILIES)
+SUFFIXES = tuple(FAMILIES)  # that are read
+WRITTEN = (".png", ".nii", ".nii.gz")  # never JPEG: it would change every pixel
 
 
 def split_suffix(name: str) -> tuple[str, str]:
@@ -86,7 +85,7 @@ def read_image(path: Path, images: ImageFormat) -> StoredImage:
     Raises:
         BadInput: when the file cannot be used; one sentence that names it and the remedy.
     """
-    with _naming(path):
+    with _naming("image", path):
         suffix = _suffix(path)
         stored = FAMILIES[suffix].decode_image(_content(path), suffix, images)
         images.check(stored.array)
@@ -103,7 +102,7 @@ def read_label(path: Path, spatial: Sequence[int]) -> StoredLabel:
     Raises:
         BadInput: when the file cannot be used, is of another shape, or holds values that are not whole.
     """
-    with _naming(path):
+    with _naming("label", path):
         label = _read_map(path, spatial)
         if label.array.dtype.kind == "f" and (label.array != np.rint(label.array)).any():
             raise BadInput("it holds values that are not whole numbers; save the label as integers")
@@ -112,7 +111,7 @@ def read_label(path: Path, spatial: Sequence[int]) -> StoredLabel:
 
 def read_map(path: Path, spatial: Sequence[int]) -> np.ndarray:
     """Read where something is allowed, bool (*spatial): wherever the file is not zero; raises as `read_label`."""
-    with _naming(path):
+    with _naming("regions", path):
         return _read_map(path, spatial).array != 0
 
 
@@ -120,12 +119,12 @@ def write_image(path: Path, array: np.ndarray, source: StoredImage) -> None:
     """Write an image like its source: PNG for pictures; NIfTI with the same header, dtype, byte order and scaling.
 
     Args:
-        path: ends with ``output_suffix(source)``.
+        path: a name with ``output_suffix(source)``.
         array: (C, *spatial), shape and dtype of ``source.array``.
         source: what was read.
 
     Raises:
-        ValueError: when shape, dtype or suffix is another one.
+        ValueError: when shape, dtype or suffix do not fit the source.
         OSError: when the file cannot be written; then nothing is left behind.
     """
     if array.shape != source.array.shape or array.dtype != source.array.dtype:
@@ -133,17 +132,26 @@ def write_image(path: Path, array: np.ndarray, source: StoredImage) -> None:
             f"array is {array.dtype} {array.shape} but the source is {source.array.dtype} {source.array.shape}; "
             "they must be equal"
         )
-    atomic_write(path, _family(path, source.template).encode_image(array, source))
+    family, suffix = _writer(path, source)
+    atomic_write(path, family.encode_image(array, suffix, source))
 
 
-def write_label(path: Path, array: np.ndarray, template: PictureTemplate | VolumeTemplate) -> None:
-    """Write an integer map, (*spatial) or (1, *spatial), in its dtype; template of the given label, else the image."""
-    atomic_write(path, _family(path, template).encode_label(array, template))
+def write_label(path: Path, array: np.ndarray, like: StoredImage | StoredLabel) -> None:
+    """Write an integer map, (*spatial) or (1, *spatial), in its own dtype; raises as ``write_image``.
+
+    Args:
+        path: a name with ``output_suffix(like)``; a volume may be `.nii` or `.nii.gz`, whatever ``like`` was.
+        array: the map.
+        like: the label that was read, or the image where there was none; gives header, affine, palette.
+    """
+    family, suffix = _writer(path, like)
+    atomic_write(path, family.encode_label(array, suffix, like.template))
 
 
-def write_mask(path: Path, mask: np.ndarray, template: PictureTemplate | VolumeTemplate) -> None:
-    """Write a mask, (*spatial) or (1, *spatial), placed as the image is: PNG of 0 and 255, or NIfTI of 0 and 1."""
-    atomic_write(path, _family(path, template).encode_mask(mask, template))
+def write_mask(path: Path, mask: np.ndarray, like: StoredImage | StoredLabel) -> None:
+    """Write a mask, (*spatial) or (1, *spatial), placed as ``like`` is: PNG of 0 and 255, or uint8 NIfTI of 0 and 1."""
+    family, suffix = _writer(path, like)
+    atomic_write(path, family.encode_mask(mask, suffix, like.template))
 
 
 def atomic_write(path: Path, data: bytes) -> None:
@@ -166,14 +174,15 @@ def atomic_write(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Put the file's name before every complaint about it."""
+def _naming(kind: str, path: Path) -> Iterator[None]:
+    """Put the file's kind and name before every complaint about it; its folder is enough to tell files apart."""
+    name = f"{kind} {'/'.join(path.parts[-2:])}"
     try:
         yield
     except (ValueError, TypeError) as error:
-        raise BadInput(f"{path}: {error}") from error
+        raise BadInput(f"{name}: {error}") from error
     except MemoryError as error:
-        raise BadInput(f"{path}: it does not fit into memory; crop it or use a larger machine") from error
+        raise BadInput(f"{name}: it does not fit into memory; crop it or use a larger machine") from error
 
 
 def _suffix(path: Path) -> str:
@@ -205,7 +214,9 @@ def _read_map(path: Path, spatial: Sequence[int]) -> StoredLabel:
     return label
 
 
-def _family(path: Path, template: PictureTemplate | VolumeTemplate) -> Family:
-    if split_suffix(path.name)[1] != template.suffix:
-        raise ValueError(f"{path} must end with {template.suffix}, the suffix of what is written into it")
-    return FAMILIES[template.suffix]
+def _writer(path: Path, like: StoredImage | StoredLabel) -> tuple[Family, str]:
+    """Return what writes ``path``, and its suffix."""
+    suffix, family = split_suffix(path.name)[1], FAMILIES[like.template.suffix]
+    if suffix not in WRITTEN or FAMILIES[suffix] is not family:
+        raise ValueError(f"{path} has suffix {suffix!r}, but what is written needs {like.template.suffix}; rename it")
+    return family, suffix

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import quote
 
 from monai_diffaug.generation.gallery_pictures import collect_pictures, draw_locators, draw_rows
@@ -16,7 +16,7 @@ from monai_diffaug.generation.slices import cut_views
 SIZES = ("small", "medium", "large")
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Say whether a value read from JSON is a finite number."""
     return isinstance(value, int | float) and math.isfinite(value)
 
@@ -35,6 +35,12 @@ def reasons_of(attempt: Mapping[str, Any]) -> list[str]:
     """List the kinds of reasons for which one attempt was refused, each once."""
     reasons = [] if attempt.get("accepted") else attempt.get("reasons") or []
     return list(dict.fromkeys(reason_kind(str(reason)) for reason in reasons))
+
+
+def was_painted(lesion: Mapping[str, Any], line: Mapping[str, Any]) -> bool:
+    """Say whether one abnormality was accepted: by its own last attempt, else by the sample's verdict."""
+    attempts = lesion.get("attempts")
+    return bool(attempts[-1].get("accepted") if isinstance(attempts, list) and attempts else line["accepted"])
 
 
 def best_iou(line: Mapping[str, Any]) -> float | None:
@@ -74,7 +80,7 @@ def render_card(
         f"{_iou(line)}</header>"
         f"{draw_rows(number, views, pictures, verdict)}"
         f'<div class="about">{draw_locators(number, views)}<div>'
-        f'<p class="prompt">{escape(str(line.get("prompt") or ""))}</p>{_lesions(line, cuts)}{_attempts(line)}'
+        f'<p class="prompt">{escape(str(line.get("prompt") or ""))}</p>{_lesions(line, cuts)}'
         f"{notes}{_origin(line)}</div></div></article>\n"
     )
 
@@ -110,20 +116,25 @@ def _iou(line: Mapping[str, Any]) -> str:
 
 
 def _lesions(line: Mapping[str, Any], cuts: Mapping[str, tuple[float, float]]) -> str:
-    items, unit, lesions = [], _unit(line), line.get("abnormalities") or []
-    for lesion in lesions:
-        words = [f"<b>{escape(str(lesion.get('class') or 'abnormality'))}</b>"]
-        extent = lesion.get("extent")
-        if is_number(extent):
-            words.append(f"{extent:.3g} {escape(unit)}" + (f", {size_of(extent, cuts[unit])}" if unit in cuts else ""))
-        if len(lesions) > 1 and is_number(lesion.get("iou")):
-            words.append(f"IoU {lesion['iou']:.2f}")
-        items.append(f"<li>{' · '.join(words)}</li>")
-    return f'<ul class="lesions">{"".join(items)}</ul>' if items else ""
+    """List the abnormalities, and the attempts after them; of several abnormalities each has its own attempts."""
+    lesions = line.get("abnormalities") or []
+    apart = len(lesions) > 1 and all(isinstance(lesion.get("attempts"), list) for lesion in lesions)
+    items = [
+        f"<li>{_lesion(lesion, _unit(line), cuts)}{_attempts(lesion['attempts']) if apart else ''}</li>"
+        for lesion in lesions
+    ]
+    found = f'<ul class="lesions">{"".join(items)}</ul>' if items else ""
+    return found if apart else found + _attempts(line.get("attempts") or [])
 
 
-def _attempts(line: Mapping[str, Any]) -> str:
-    attempts = line.get("attempts") or []
+def _lesion(lesion: Mapping[str, Any], unit: str, cuts: Mapping[str, tuple[float, float]]) -> str:
+    words, extent = [f"<b>{escape(str(lesion.get('class') or 'abnormality'))}</b>"], lesion.get("extent")
+    if is_number(extent):
+        words.append(f"{extent:.3g} {escape(unit)}" + (f", {size_of(extent, cuts[unit])}" if unit in cuts else ""))
+    return " · ".join(words)
+
+
+def _attempts(attempts: list[Mapping[str, Any]]) -> str:
     if len(attempts) == 1 and attempts[0].get("accepted") and not attempts[0].get("reasons"):
         return '<p class="first">Accepted at the first attempt.</p>'
     items = []

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from monai_diffaug.generation.gallery_card import SIZES, best_iou, is_number, reasons_of, size_of
+from monai_diffaug.generation.gallery_card import SIZES, best_iou, is_number, reasons_of, size_of, was_painted
 
 BINS = 20  # of the histogram of IoU
 
@@ -51,7 +51,7 @@ def summarise(lines: Iterable[Mapping[str, Any]]) -> Summary:
             summary.ious.append(iou)
         for lesion in line.get("abnormalities") or []:
             if is_number(lesion.get("extent")):
-                pair = (float(lesion["extent"]), bool(line["accepted"]))
+                pair = (float(lesion["extent"]), was_painted(lesion, line))
                 summary.extents.setdefault(str(line.get("unit") or "pixels"), []).append(pair)
         summary.weights = summary.weights or line.get("weights") or {}
     return summary
@@ -83,8 +83,8 @@ def describe_run(run: Mapping[str, Any], summary: Summary) -> dict[str, str]:
 def _terms(run: Mapping[str, Any], summary: Summary) -> dict[str, Any]:
     """Gather what says where the pictures come from; nothing about weights or data stays silent."""
     terms = {
-        "weights": run.get("weights") or summary.weights or "not recorded",
-        "data terms": run.get("data_terms") or "not recorded",
+        "weights": run.get("weights") or summary.weights or "none recorded",
+        "data terms": run.get("data_terms") or "none recorded",
     }
     return terms | ({"thresholds": run["thresholds"]} if run.get("thresholds") else {})
 

@@ -70,7 +70,7 @@ def collect_pictures(line: Mapping[str, Any], output: Path, root: Path | None) -
     mask, prediction = (_read(_find(output, line, kind), scan, notes) for kind in ("masks", "predictions"))
     boxes = [lesion["bbox"] for lesion in line.get("abnormalities") or [] if lesion.get("bbox")]
     if len(boxes) > 1:
-        notes.append(f"Of {len(boxes)} abnormalities the close-up shows the largest.")
+        notes.append(f"Of {len(boxes)} planned abnormalities the close-up shows the largest that was painted.")
     planned = scan.boxes(boxes) if scan is not None and mask is None and boxes else None
     asked = planned if mask is None else _covered(mask)
     found = None if prediction is None else _covered(prediction)

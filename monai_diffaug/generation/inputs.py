@@ -9,26 +9,32 @@ from dataclasses import dataclass
 import numpy as np
 
 from monai_diffaug.generation.cases import Case, CaseList
-from monai_diffaug.generation.files import BadInput, StoredImage, read_image, read_label, read_map
+from monai_diffaug.generation.files import BadInput, StoredImage, StoredLabel, read_image, read_label, read_map
 from monai_diffaug.synthesis import AbnormalitySynthesizer, SynthesisRequest
+from monai_diffaug.synthesis.labels import label_value
 from monai_diffaug.synthesis.provenance import file_digest
 
 
 @dataclass(frozen=True)
 class LoadedCase:
-    """A case in memory: ``stored`` (C, *spatial), ``label`` and ``regions`` (*spatial) or None."""
+    """A case in memory: ``regions`` is bool (*spatial)."""
 
     case: Case
     stored: StoredImage
-    label: np.ndarray | None
+    label: StoredLabel | None
     regions: np.ndarray | None
+
+    @property
+    def label_map(self) -> np.ndarray | None:
+        """What is there already, integers (*spatial)."""
+        return None if self.label is None else self.label.array
 
     def request(self, seed: int, prompt: str | None, abnormality: str | None) -> SynthesisRequest:
         """Return what the synthesizer is asked for."""
         return SynthesisRequest(
             self.stored.array,
             seed,
-            label=self.label,
+            label=self.label_map,
             spacing=self.stored.spacing,
             regions=self.regions,
             prompt=prompt,
@@ -97,7 +103,7 @@ def check_cases(
         except ValueError as error:
             bad.append((case.source, str(error)))
             continue
-        binary = binary or (loaded.label is not None and int(loaded.label.max()) == 255)
+        binary = binary or label_value(loaded.label_map, 1) == 255
         notes += [(case.source, note) for note in loaded.stored.notes]
         digests[case.id] = file_digest(case.image)
         usable.append(case)
@@ -115,12 +121,12 @@ def _fingerprint(cases: Sequence[Case], digests: Mapping[str, str]) -> str:
 def _look_for_room(loaded: LoadedCase, synthesizer: AbnormalitySynthesizer) -> None:
     unit = synthesizer.images.to_unit(loaded.stored.array)
     try:
-        synthesizer.planner.regions(unit, loaded.label, loaded.regions)
+        synthesizer.planner.regions(unit, loaded.label_map, loaded.regions)
     except ValueError as error:
         raise BadInput(f"{loaded.case.source}: {error}") from error
 
 
 def _has_lesion(loaded: LoadedCase, synthesizer: AbnormalitySynthesizer) -> bool:
     regions = synthesizer.planner.regions
-    return loaded.label is not None and bool(regions.existing_lesions(loaded.label).any())
+    return loaded.label_map is not None and bool(regions.existing_lesions(loaded.label_map).any())
 

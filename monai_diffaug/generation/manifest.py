@@ -40,7 +40,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; give the manifest.jsonl of a generated folder")
     lines = []
-    for number, text in enumerate(path.read_text("utf-8").splitlines(), start=1):
+    for number, text in enumerate(path.read_text("utf-8").split("\n")[:-1], start=1):
         try:
             lines.append(json.loads(text))
         except json.JSONDecodeError as error:
@@ -55,7 +55,7 @@ def recover(output: Path) -> dict[str, dict[str, Any]]:
         whole, _, rest = path.read_bytes().rpartition(b"\n")
         if rest:
             os.truncate(path, len(whole) + 1 if whole else 0)
-        found |= {line["id"]: line for line in map(json.loads, whole.decode("utf-8").splitlines())}
+        found |= {line["id"]: line for line in map(json.loads, filter(None, whole.decode("utf-8").split("\n")))}
     return found
 
 

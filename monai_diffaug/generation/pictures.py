@@ -63,13 +63,13 @@ def decode_map(data: bytes, suffix: str) -> StoredLabel:
     return StoredLabel(array, PictureTemplate(bilevel=picture.mode == "1", palette=palette))
 
 
-def encode_image(array: np.ndarray, source: StoredImage) -> bytes:
+def encode_image(array: np.ndarray, suffix: str, source: StoredImage) -> bytes:
     """Return (C, height, width) as PNG, with the colour profile of the source."""
     channels_last = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
     return _png(Image.fromarray(np.ascontiguousarray(channels_last)), source.template.profile)  # type: ignore[union-attr]
 
 
-def encode_label(array: np.ndarray, template: PictureTemplate) -> bytes:
+def encode_label(array: np.ndarray, suffix: str, template: PictureTemplate) -> bytes:
     """Return an integer map, (height, width) or (1, height, width), as PNG like the template."""
     array = array.reshape(array.shape[-2:])
     if array.dtype not in (np.uint8, np.uint16):
@@ -83,9 +83,9 @@ def encode_label(array: np.ndarray, template: PictureTemplate) -> bytes:
     return _png(picture)
 
 
-def encode_mask(mask: np.ndarray, template: PictureTemplate) -> bytes:
+def encode_mask(mask: np.ndarray, suffix: str, template: PictureTemplate) -> bytes:
     """Return a mask, (height, width) or (1, height, width), as PNG of 0 and 255."""
-    return encode_label(np.where(mask != 0, np.uint8(255), np.uint8(0)), PictureTemplate())
+    return encode_label(np.where(mask != 0, np.uint8(255), np.uint8(0)), suffix, PictureTemplate())
 
 
 def _open(data: bytes) -> Image.Image:

@@ -13,9 +13,10 @@ from monai_diffaug.generation import manifest
 from monai_diffaug.generation.files import (
     BadInput,
     StoredImage,
-    output_suffix,
+    StoredLabel,
     read_image,
     read_label,
+    read_map,
     write_image,
     write_label,
     write_mask,
@@ -70,14 +71,14 @@ class Replayer:
         source = self._source(line)
         stored = read_image(source, self.synthesizer.images)
         spatial = stored.array.shape[1:]
-        mask = read_label(self.output / line["mask"], spatial)
+        mask = read_map(self.output / line["mask"], spatial)
         merged = read_label(self.output / line["label"], spatial)
         # The abnormality never lay on an existing lesion: without it, the label is what the painting saw.
-        before = np.where(mask != 0, np.zeros_like(merged), merged)
+        before = np.where(mask, np.zeros_like(merged.array), merged.array)
         request = SynthesisRequest(stored.array, line["seed"], before, stored.spacing, mask=mask)
         result = self.synthesizer.replay(request, SynthesisRecord.from_json(line))
-        image_path = self._write(line["id"] + output_suffix(stored), stored, result, merged, destination)
-        return Comparison(line["id"], self._difference(line, image_path))
+        self._write(line, stored, result, merged, destination)
+        return Comparison(line["id"], self._difference(line, destination))
 
     def differing_environment(self) -> list[str]:
         """Return what differs between the recorded environment and this one."""
@@ -94,21 +95,18 @@ class Replayer:
         return source
 
     def _write(
-        self, name: str, stored: StoredImage, result: SynthesisResult, merged: np.ndarray, destination: Path
-    ) -> Path:
-        for folder in ("images", "masks", "labels"):
-            (destination / folder).mkdir(parents=True, exist_ok=True)
-        write_image(destination / "images" / name, result.image, stored)
-        write_mask(destination / "masks" / name, result.mask[0], stored)
-        write_label(destination / "labels" / name, result.label, stored, merged)
-        return destination / "images" / name
+        self, line: Mapping[str, Any], stored: StoredImage, result: SynthesisResult, label: StoredLabel, folder: Path
+    ) -> None:
+        for kind in ("image", "mask", "label"):
+            (folder / line[kind]).parent.mkdir(parents=True, exist_ok=True)
+        write_image(folder / line["image"], result.image, stored)
+        write_mask(folder / line["mask"], result.mask, stored)
+        write_label(folder / line["label"], result.label, label)
 
-    def _difference(self, line: Mapping[str, Any], replayed: Path) -> float | None:
-        written = self.output / line["image"]
-        if not written.is_file():
+    def _difference(self, line: Mapping[str, Any], folder: Path) -> float | None:
+        if not (self.output / line["image"]).is_file():
             return None
-        before = read_image(written, self.synthesizer.images).array
-        now = read_image(replayed, self.synthesizer.images).array
+        before, now = (read_image(root / line["image"], self.synthesizer.images).array for root in (self.output, folder))
         return float(np.abs(before.astype(np.float64) - now.astype(np.float64)).max())
 
 

@@ -76,7 +76,7 @@ def window_limits(array: np.ndarray) -> tuple[float, float]:
 
 def _read_flat(path: Path) -> Scan:
     with Image.open(path) as image:
-        plain = image.mode in ("1", "L", "RGB") or image.mode.startswith(("I", "F"))
+        plain = image.mode in ("L", "RGB") or image.mode.startswith(("I", "F"))
         array = np.asarray(image if plain else image.convert("RGB"))
     array = array.reshape(*array.shape[:2], 1, -1)
     limits = PLAIN if array.dtype == np.uint8 else window_limits(array)

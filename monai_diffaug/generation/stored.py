@@ -36,7 +36,7 @@ class VolumeTemplate:
     """How to write a volume like the one that was read.
 
     Args:
-        suffix: `.nii` or `.nii.gz`.
+        suffix: that was read, `.nii` or `.nii.gz`.
         prefix: header and extensions as they were stored, every byte before the voxels.
         voxels: stored voxels (*spatial), only where the header scales them; else the array is what is stored.
     """

@@ -49,7 +49,7 @@ def decode_map(data: bytes, suffix: str) -> StoredLabel:
     return StoredLabel(array, VolumeTemplate(suffix, prefix))
 
 
-def encode_image(array: np.ndarray, source: StoredImage) -> bytes:
+def encode_image(array: np.ndarray, suffix: str, source: StoredImage) -> bytes:
     """Return (1, *spatial) as NIfTI with the source's header; where a scaled value did not change, its voxel stays."""
     template: VolumeTemplate = source.template  # type: ignore[assignment]
     header, voxels = _header(template.prefix), array[0]
@@ -59,10 +59,10 @@ def encode_image(array: np.ndarray, source: StoredImage) -> bytes:
         stored = template.voxels.copy()
         stored[changed] = _unscaled(voxels[changed], scaling, stored.dtype)
         voxels = stored
-    return _pack(template, header, template.prefix, voxels)
+    return _pack(suffix, header, template.prefix, voxels)
 
 
-def encode_label(array: np.ndarray, template: VolumeTemplate) -> bytes:
+def encode_label(array: np.ndarray, suffix: str, template: VolumeTemplate) -> bytes:
     """Return an integer map, (*spatial) or (1, *spatial), as NIfTI in its own dtype, placed as the template is."""
     header, prefix = _header(template.prefix), template.prefix
     array = array.reshape(array.shape[-3:])
@@ -72,12 +72,12 @@ def encode_label(array: np.ndarray, template: VolumeTemplate) -> bytes:
         header.set_slope_inter(1, 0)
         header["cal_min"] = header["cal_max"] = 0  # they tell an image's display range, not a label's
         prefix = header.binaryblock + prefix[size:]
-    return _pack(template, header, prefix, array)
+    return _pack(suffix, header, prefix, array)
 
 
-def encode_mask(mask: np.ndarray, template: VolumeTemplate) -> bytes:
+def encode_mask(mask: np.ndarray, suffix: str, template: VolumeTemplate) -> bytes:
     """Return a mask, (*spatial) or (1, *spatial), as uint8 NIfTI of 0 and 1."""
-    return encode_label((mask != 0).astype(np.uint8), template)
+    return encode_label((mask != 0).astype(np.uint8), suffix, template)
 
 
 def _open(data: bytes, suffix: str) -> tuple[Nifti1Header, bytes, np.ndarray]:
@@ -173,11 +173,11 @@ def _spacing(header: Nifti1Header) -> tuple[float, ...]:
     return tuple(float(one) for one in np.round(lengths * factor, 6))
 
 
-def _pack(template: VolumeTemplate, header: Nifti1Header, prefix: bytes, voxels: np.ndarray) -> bytes:
+def _pack(suffix: str, header: Nifti1Header, prefix: bytes, voxels: np.ndarray) -> bytes:
     if voxels.shape != header.get_data_shape():
         raise ValueError(
             f"array has shape {voxels.shape} but the file's is {header.get_data_shape()}; give one as large"
         )
     raw = prefix + voxels.astype(header.get_data_dtype()).tobytes(order="F")
     # Neither time nor name goes into the gzip header: equal voxels give equal files.
-    return gzip.compress(raw, LEVEL, mtime=0) if template.suffix == ".nii.gz" else raw
+    return gzip.compress(raw, LEVEL, mtime=0) if suffix == ".nii.gz" else raw

@@ -34,14 +34,16 @@ class SampleWriter:
         name = sample.id + output_suffix(loaded.stored)
         files: dict[str, str | None] = dict.fromkeys(("image", "mask", "label", "prediction"))
         if result.record.accepted:
+            label = loaded.label or loaded.stored  # a label keeps its own format
             files = {kind: f"{folder}/{name}" for kind, folder in zip(files, FOLDERS, strict=True)}
+            files["label"] = f"labels/{sample.id}{output_suffix(label)}"
             write_image(self._path(f"images/{name}"), result.image, loaded.stored)
-            write_mask(self._path(f"masks/{name}"), result.mask[0], loaded.stored)
-            write_label(self._path(f"labels/{name}"), self._label(result), loaded.stored, loaded.label)
-            write_mask(self._path(f"predictions/{name}"), result.prediction[0], loaded.stored)
+            write_mask(self._path(f"masks/{name}"), result.mask, loaded.stored)
+            write_label(self._path(files["label"]), self._label(result), label)
+            write_mask(self._path(f"predictions/{name}"), result.prediction, loaded.stored)
         elif self.audit:
-            write_mask(self._path(f"rejected/masks/{name}"), result.planned[0], loaded.stored)
-            write_mask(self._path(f"rejected/predictions/{name}"), result.prediction[0], loaded.stored)
+            write_mask(self._path(f"rejected/masks/{name}"), result.planned, loaded.stored)
+            write_mask(self._path(f"rejected/predictions/{name}"), result.prediction, loaded.stored)
             if result.refused is not None:
                 write_image(self._path(f"rejected/images/{name}"), result.refused, loaded.stored)
         return manifest_line(sample, digest, result.record.to_json(), files)

@@ -3,7 +3,7 @@
 ``image, label, seed``
     -> ``images``        what images a bundle takes; values are never guessed
     -> ``requests``      what a caller asks for, checked once
-    -> ``regions``       where an abnormality may lie (``rules``: border, glare, overlays)
+    -> ``regions``       where an abnormality may lie (``rules``: border, glare, lumen, overlays)
     -> ``masks``         shape, size and place
     -> ``prompts``       text that fits the drawn mask (``attributes``: the words, measured)
     -> ``window``        crop around the mask, resample to the network grid and back
@@ -39,7 +39,7 @@ from monai_diffaug.synthesis.provenance import AbnormalityRecord, Attempt, Synth
 from monai_diffaug.synthesis.regions import Regions
 from monai_diffaug.synthesis.renderer import Renderer
 from monai_diffaug.synthesis.requests import SynthesisRequest
-from monai_diffaug.synthesis.rules import Background, BlackBorder, Glare, Overlay
+from monai_diffaug.synthesis.rules import Background, BlackBorder, Glare, Lumen, Overlay
 from monai_diffaug.synthesis.synthesizer import AbnormalitySynthesizer, SynthesisResult
 from monai_diffaug.synthesis.validator import ChangeValidator, LatentValidator, NetworkValidator
 from monai_diffaug.synthesis.window import Window, WindowSampler
@@ -50,6 +50,7 @@ __all__ = [
     "Regions",
     "BlackBorder",
     "Glare",
+    "Lumen",
     "Overlay",
     "Background",
     "MaskSampler",

@@ -146,29 +146,19 @@ def epsilon_denoiser(network: Network, alphas_cumprod: Sequence[float] | Tensor)
         raise ValueError(
             "noise prediction is undefined at abar = 0; use v or x0 prediction, or a table that ends above 0"
         )
-
-    def clean(noisy: Tensor, prediction: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        return (noisy - sigma * prediction) / alpha
-
-    return _variance_preserving_denoiser(network, table, clean)
+    return _variance_preserving_denoiser(network, table, lambda z, epsilon, alpha, sigma: (z - sigma * epsilon) / alpha)
 
 
 def v_denoiser(network: Network, alphas_cumprod: Sequence[float] | Tensor) -> Denoise:
     """Wrap a network that predicts v = sqrt(abar) n - sqrt(1 - abar) z_0: z_0 = sqrt(abar) z_vp - sqrt(1 - abar) v."""
-
-    def clean(noisy: Tensor, prediction: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        return alpha * noisy - sigma * prediction
-
-    return _variance_preserving_denoiser(network, level_table(alphas_cumprod), clean)
+    table = level_table(alphas_cumprod)
+    return _variance_preserving_denoiser(network, table, lambda z, v, alpha, sigma: alpha * z - sigma * v)
 
 
 def sample_denoiser(network: Network, alphas_cumprod: Sequence[float] | Tensor) -> Denoise:
     """Wrap a network that predicts z_0 itself."""
-
-    def clean(noisy: Tensor, prediction: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        return prediction.to(noisy.dtype)
-
-    return _variance_preserving_denoiser(network, level_table(alphas_cumprod), clean)
+    table = level_table(alphas_cumprod)
+    return _variance_preserving_denoiser(network, table, lambda z, clean, alpha, sigma: clean.to(z.dtype))
 
 
 def _variance_preserving_denoiser(

@@ -119,7 +119,11 @@ class TextureInpainter:
         profile, shading = _bump(inside, rng)
         texture = _band_noise(inside.shape, rng) * self.roughness * roughness
         strength = self.contrast * math.exp(rng.normal(0, 0.45))
-        grey = strength * (profile * (0.35 + brightness + texture) + 0.9 * shading)
+        drawn = 1.0 if rng.random() < 0.6 else -1.0
+        sign = math.copysign(1.0, brightness) if brightness else drawn
+        # Never below a fifth: where light and texture cancelled the paint, the mask would have holes.
+        relief = np.maximum(0.6 + 2 * abs(brightness) + 0.6 * sign * shading + 0.35 * texture, 0.2)
+        grey = strength * sign * profile * relief
         tint = _tint(source.shape[0], strength * (redness + rng.normal(0.1, 0.05)))
         change = grey[None] + tint.reshape(-1, *[1] * grey.ndim) * profile
         change = change * (paint.numpy(force=True) > 0)
@@ -142,7 +146,7 @@ def _bump(inside: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.
     light /= np.linalg.norm(light)
     slopes = np.gradient(ndimage.gaussian_filter(height, radius / 6)) if min(inside.shape) > 1 else []
     shading = radius * sum((axis * slope for axis, slope in zip(light, slopes, strict=True)), np.zeros(inside.shape))
-    profile = ndimage.gaussian_filter(np.minimum(depth / (0.15 * radius + 1), 1.0), 0.5)
+    profile = np.minimum(depth / (0.08 * radius + 1), 1.0)
     return profile, np.clip(shading, -1, 1) * inside
 
 

@@ -80,7 +80,6 @@ class LatentDiffusionInpainter:
             ``functools.partial(v_denoiser, alphas_cumprod=table)``.
         guidance_scale: classifier-free guidance (Eq. 8); 1 is off and costs half.
         guidance_interval: lowest and highest level with guidance.
-        device: where to move the networks; None leaves them where they are.
 
     Raises:
         ValueError: where mean and deviation do not fit each other.
@@ -115,11 +114,10 @@ class LatentDiffusionInpainter:
         prediction: Callable[[Network], Denoise] = velocity_denoiser,
         guidance_scale: float = 1.0,
         guidance_interval: tuple[float, float] = (0.2, 0.8),
-        device: torch.device | str | None = None,
     ) -> None:
-        self.autoencoder: Any = autoencoder.eval().to(device)
-        self.denoiser = denoiser.eval().to(device)
-        self.text_encoder = text_encoder.eval().to(device)
+        self.autoencoder: Any = autoencoder.eval()
+        self.denoiser = denoiser.eval()
+        self.text_encoder = text_encoder.eval()
         self.latent_mean = torch.as_tensor(latent_mean, dtype=torch.float32)
         self.latent_std = torch.as_tensor(latent_std, dtype=torch.float32)
         if self.latent_mean.ndim != 1 or self.latent_mean.shape != self.latent_std.shape or self.latent_std.min() <= 0:

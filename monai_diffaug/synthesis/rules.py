@@ -142,7 +142,8 @@ class Overlay:
         white = image.min(0)
         highest = _blocks(white, size, np.maximum)
         zone = np.ones(highest.shape, bool)
-        zone[tuple(slice(int(self.reach * n), n - int(self.reach * n)) for n in zone.shape)] = False
+        sides: tuple[int, ...] = zone.shape
+        zone[tuple(slice(int(self.reach * n), n - int(self.reach * n)) for n in sides)] = False
         stroke = (highest >= self.level) & (highest - _blocks(white, size, np.minimum) >= self.contrast) & zone
         wide = 2 * _cells(0.05, zone.shape) + 1
         text = stroke & (ndimage.uniform_filter(stroke.astype(np.float32), wide, mode="constant") >= self.crowd)

@@ -47,23 +47,23 @@ class NetworkValidator:
 
 
 class ChangeValidator:
-    """Segment by change, without weights: what differs enough from the source, smoothed.
+    """Segment by change, without weights: what differs from the source by at least half of the typical change.
 
     It pairs with ``TextureInpainter``; it sees paint, not disease.
 
     Args:
-        threshold: change of the channel mean that counts one half, in units of the [-1, 1] range.
+        threshold: least change of the channel mean that counts at all, in units of the [-1, 1] range.
 
     Example:
         >>> import torch
         >>> source = torch.zeros(1, 1, 16, 16)
         >>> painted = source.clone()
         >>> painted[..., 4:12, 4:12] = 0.5
-        >>> (ChangeValidator()(painted, source, (16, 16)) > 0.5).sum().item() >= 60
-        True
+        >>> (ChangeValidator()(painted, source, (16, 16)) > 0.5).sum().item()
+        64
     """
 
-    def __init__(self, *, threshold: float = 0.05) -> None:
+    def __init__(self, *, threshold: float = 0.03) -> None:
         if threshold <= 0:
             raise ValueError(f"threshold must be above 0, got {threshold}")
         self.threshold = threshold
@@ -72,4 +72,8 @@ class ChangeValidator:
         change = (latent - source).abs().mean(1, keepdim=True)
         for axis in range(2, change.ndim):
             change = (change.roll(1, axis) + 2 * change + change.roll(-1, axis)) / 4
-        return resample((change / self.threshold - 1).mul(4).sigmoid(), size)
+        # Half of the typical change is where the edge is, however much the paint is blurred by resampling.
+        changed = torch.where(change > self.threshold, change, torch.nan).flatten(1)
+        level = (changed.nanmedian(1).values / 2).nan_to_num(1.0).clamp_min(self.threshold)
+        ratio = change / level.reshape(-1, *[1] * (change.ndim - 1))
+        return resample((ratio - 1).mul(4).sigmoid(), size)

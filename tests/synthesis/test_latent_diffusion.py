@@ -252,7 +252,7 @@ def test_half_precision_networks_stay_close():
 def test_defaults_and_training_mode():
     autoencoder = tiny_autoencoder(2).train()
     inpainter = LatentDiffusionInpainter(
-        autoencoder, tiny_denoiser(2), tiny_text_encoder(), latent_mean=[0, 0], latent_std=[1, 1], device="cpu"
+        autoencoder, tiny_denoiser(2), tiny_text_encoder(), latent_mean=[0, 0], latent_std=[1, 1]
     )
     assert inpainter.levels == uniform_levels(8)
     assert not autoencoder.training
