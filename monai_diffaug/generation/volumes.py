@@ -20,7 +20,7 @@ from monai_diffaug.generation.stored import BadInput, StoredImage, StoredLabel, 
 from monai_diffaug.synthesis import ImageFormat
 
 LEVEL = 3  # of gzip compression
-MILLIMETRES = {"meter": 1000.0, "micron": 0.001}  # per unit of a header; else it is mm
+MILLIMETRES = {1: 1000.0, 3: 0.001}  # per metre and micrometre, by their codes in a header; all else counts as mm
 
 
 def decode_image(data: bytes, suffix: str, images: ImageFormat) -> StoredImage:
@@ -158,6 +158,8 @@ def _whole(values: np.ndarray) -> np.ndarray:
     if not np.isfinite(values).all() or np.abs(values - rounded).max() > 1e-3:
         return values
     low, high = int(rounded.min()), int(rounded.max())
+    if not -(2**31) <= low <= high < 2**31:
+        return values
     return rounded.astype(np.result_type(np.min_scalar_type(low), np.min_scalar_type(high)))
 
 
@@ -169,7 +171,7 @@ def _spacing(header: Nifti1Header) -> tuple[float, ...]:
     lengths = np.sqrt((axes**2).sum(0))
     if not np.isfinite(axes).all() or lengths.min() < 1e-6 or abs(np.linalg.det(axes / lengths)) < 1e-6:
         raise BadInput(f"its affine {axes.tolist()} gives no size to its voxels; write a valid sform or qform")
-    factor = MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
+    factor = MILLIMETRES.get(int(header["xyzt_units"]) % 8, 1.0)
     return tuple(float(one) for one in np.round(lengths * factor, 6))
 
 

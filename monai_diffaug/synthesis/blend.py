@@ -25,14 +25,16 @@ def paint_mask(mask: np.ndarray, forbidden: np.ndarray | None, *, margin: float 
 
 
 def feather(mask: np.ndarray, paint: np.ndarray) -> np.ndarray:
-    """Return alpha (*spatial) in [0, 1]: 1 on the label mask, falling to 0 at the paint mask's edge, 0 outside."""
-    low, high = bounding_box(paint)
-    box = tuple(slice(max(a - 1, 0), b + 1) for a, b in zip(low, high, strict=True))
-    to_label = ndimage.distance_transform_edt(~mask[box])
-    to_edge = ndimage.distance_transform_edt(paint[box]) if not paint[box].all() else np.inf
-    alpha = np.zeros(mask.shape, np.float32)
-    alpha[box] = np.where(paint[box], 1 - to_label / np.maximum(to_label + to_edge, 1e-6), 0)
-    return alpha
+    """Return alpha (*box) in [0, 1]: 1 on the label mask, falling to 0 at the paint mask's edge, 0 outside.
+
+    Args:
+        mask: the label mask, bool (*box).
+        paint: the paint mask, bool (*box); it does not fade where it meets the box, which is the image's edge.
+    """
+    to_label = ndimage.distance_transform_edt(~mask)
+    to_edge = ndimage.distance_transform_edt(paint) if not paint.all() else np.inf
+    fade = 1 - to_label / np.maximum(to_label + to_edge, 1e-6)
+    return np.where(paint, fade, 0).astype(np.float32)
 
 
 def composite(original: np.ndarray, values: np.ndarray, alpha: np.ndarray) -> np.ndarray:

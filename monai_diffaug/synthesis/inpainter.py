@@ -86,7 +86,7 @@ class TextureInpainter:
         True
     """
 
-    def __init__(self, *, contrast: float = 0.35, roughness: float = 0.35) -> None:
+    def __init__(self, *, contrast: float = 0.3, roughness: float = 0.35) -> None:
         if contrast <= 0 or roughness < 0:
             raise ValueError(f"contrast must be above 0 and roughness at least 0, got {contrast} and {roughness}")
         self.contrast = contrast
@@ -118,11 +118,11 @@ class TextureInpainter:
         inside = label.numpy(force=True) > 0
         profile, shading = _bump(inside, rng)
         texture = _band_noise(inside.shape, rng) * self.roughness * roughness
-        strength = self.contrast * math.exp(rng.normal(0, 0.45))
+        strength = self.contrast * math.exp(rng.normal(0, 0.6))
         drawn = 1.0 if rng.random() < 0.6 else -1.0
         sign = math.copysign(1.0, brightness) if brightness else drawn
-        # Never below a fifth: where light and texture cancelled the paint, the mask would have holes.
-        relief = np.maximum(0.6 + 2 * abs(brightness) + 0.6 * sign * shading + 0.35 * texture, 0.2)
+        # Never below a quarter: where light and texture cancelled the paint, the mask would have holes.
+        relief = np.maximum(0.7 + abs(brightness) + 0.4 * sign * shading + 0.3 * texture, 0.25)
         grey = strength * sign * profile * relief
         tint = _tint(source.shape[0], strength * (redness + rng.normal(0.1, 0.05)))
         change = grey[None] + tint.reshape(-1, *[1] * grey.ndim) * profile

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from monai_diffaug.synthesis.window import resample
+from monai_diffaug.synthesis.resample import resample
 
 
 class NearCopies:

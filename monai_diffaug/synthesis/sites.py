@@ -12,7 +12,8 @@ from monai_diffaug.synthesis.blend import composite, feather
 from monai_diffaug.synthesis.images import ImageFormat
 from monai_diffaug.synthesis.planner import LesionPlan
 from monai_diffaug.synthesis.provenance import Attempt
-from monai_diffaug.synthesis.window import resample, resample_mask
+from monai_diffaug.synthesis.resample import resample, resample_mask
+from monai_diffaug.synthesis.window import bounding_box
 
 
 @dataclass
@@ -42,7 +43,8 @@ class Site:
     def __post_init__(self) -> None:
         window = self.plan.window
         self.box = window.inside(self.spatial)
-        self.alpha = feather(self.plan.mask[self.box], self.plan.paint[self.box])
+        self.spot = _spot(self.plan.paint)
+        self.alpha = feather(self.plan.mask[self.spot], self.plan.paint[self.spot])
         self.mask = self._grid(self.plan.mask)
         self.paint = torch.maximum(self._grid(self.plan.paint), self.mask)
         self.seen = torch.zeros_like(self.mask) if self.known is None else self._grid(self.known)
@@ -62,15 +64,27 @@ class Site:
     def deliver(self, painted: Tensor) -> np.ndarray:
         """Return the patch with a decoded window (C, *size) blended in: the delivered pixels."""
         window = self.plan.window
-        values = window.uncropped(resample(painted.float().cpu(), window.shape), self.spatial)
-        return composite(self.original, self.images.from_network(values.numpy()), self.alpha)
+        values = resample(painted.float().cpu(), window.shape, window.within(self.spot))
+        patch = self.original.copy()
+        inner = self._inside_box(self.spot)
+        patch[inner] = composite(patch[inner], self.images.from_network(values.numpy()), self.alpha)
+        return patch
+
+    def paste_patch(self, image: np.ndarray) -> None:
+        """Copy the delivered pixels of the spot into ``image`` (C, *spatial), in place."""
+        if self.patch is not None:
+            image[(slice(None), *self.spot)] = self.patch[self._inside_box(self.spot)]
 
     def paste_prediction(self, pred: np.ndarray) -> None:
         """Add the last prediction to ``pred``, bool (*spatial), in place."""
         if self.pred is not None:
             window = self.plan.window
-            whole = resample(self.pred.float().cpu(), window.shape)
-            pred[self.box] |= window.uncropped(whole, self.spatial)[0].numpy() >= 0.5
+            pred[self.box] |= resample(self.pred, window.shape, window.within(self.box))[0].numpy() >= 0.5
+
+    def _inside_box(self, part: tuple[slice, ...]) -> tuple[slice, ...]:
+        """Return slices of the image as slices of the patch, behind its channel axis."""
+        shifted = [slice(p.start - b.start, p.stop - b.start) for p, b in zip(part, self.box, strict=True)]
+        return (slice(None), *shifted)
 
     def change(self, view: Tensor) -> float:
         """Return the mean absolute change inside the mask, in units of the [-1, 1] range."""
@@ -84,3 +98,9 @@ class Site:
     @property
     def finished(self) -> bool:
         return self.accepted or len(self.attempts) == len(self.plan.seeds)
+
+
+def _spot(paint: np.ndarray) -> tuple[slice, ...]:
+    """Return the paint mask's bounding box and one pixel around it, where alpha falls to 0."""
+    low, high = bounding_box(paint)
+    return tuple(slice(max(a - 1, 0), min(b + 1, n)) for a, b, n in zip(low, high, paint.shape, strict=True))

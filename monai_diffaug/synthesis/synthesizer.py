@@ -213,11 +213,10 @@ def _union(sites: Sequence[Site], spatial: tuple[int, ...]) -> np.ndarray:
 
 
 def _paste(image: np.ndarray, sites: Sequence[Site]) -> np.ndarray:
-    """Return the image with the sites' delivered pixels; paint masks never overlap, so the order is free."""
+    """Return the image with the sites' delivered pixels; outside the paint masks these are the image's own."""
     pasted = image.copy()
     for site in sites:
-        box = (slice(None), *site.box)
-        pasted[box] = np.where(site.alpha > 0, site.patch, pasted[box])
+        site.paste_patch(pasted)
     return pasted
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from monai_diffaug.synthesis.window import resample
+from monai_diffaug.synthesis.resample import resample
 
 
 class LatentValidator(Protocol):

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -45,10 +43,9 @@ class Window:
             return part
         return np.pad(part, [(0, 0)] * (part.ndim - len(pad)) + pad, mode="edge")
 
-    def uncropped(self, part: Tensor, shape: Sequence[int]) -> Tensor:
-        """Return what of ``part`` (..., *self.shape) lies inside an image of spatial ``shape``."""
-        bounds = zip(self.origin, self.inside(shape), strict=True)
-        return part[(..., *(slice(s.start - o, s.stop - o) for o, s in bounds))]
+    def within(self, part: Sequence[slice]) -> tuple[slice, ...]:
+        """Return slices of the image as slices of the box."""
+        return tuple(slice(s.start - o, s.stop - o) for o, s in zip(self.origin, part, strict=True))
 
 
 class WindowSampler:
@@ -105,8 +102,10 @@ class WindowSampler:
         """
         low, high = bounding_box(paint_mask)
         extent = float(np.max((high - low) * spacing))
+        # One pixel more than the paint mask, where the image has it: there the paint has faded to nothing.
+        low, high = np.maximum(low - 1, 0), np.minimum(high + 1, paint_mask.shape)
         side = self._draw_side(extent, min(spacing), rng)
-        shape = np.maximum(np.rint(side / np.asarray(spacing)).astype(int), high - low + 2)
+        shape = np.maximum(np.rint(side / np.asarray(spacing)).astype(int), high - low)
         size = next((n for n in self.sizes if (shape <= n * self.max_reduction).all()), self.sizes[-1])
         shift = rng.uniform(-self.jitter, self.jitter, len(low)) * extent / np.asarray(spacing)
         origin = np.rint((low + high) / 2 + shift - shape / 2).astype(int)
@@ -141,47 +140,6 @@ def bounding_box(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         low.append(hit[0])
         high.append(hit[-1] + 1)
     return np.array(low), np.array(high)
-
-
-def resample(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """Resample the last axes of ``tensor`` to ``shape``: linear, widened to a triangle filter when reducing.
-
-    One small matrix an axis, so that images and volumes share it (torch antialiases images only).
-    """
-    first = tensor.ndim - len(shape)
-    for axis, out in enumerate(shape, start=first):
-        if tensor.shape[axis] != out:
-            matrix = _linear_matrix(tensor.shape[axis], out).to(tensor.device, tensor.dtype)
-            tensor = torch.movedim(torch.movedim(tensor, axis, -1) @ matrix.T, -1, axis)
-    return tensor
-
-
-def resample_mask(mask: Tensor, shape: Sequence[int]) -> Tensor:
-    """Resample a 0/1 mask by area fraction and cut at one half; a mask too thin for that keeps its fullest cell."""
-    area = mask
-    for axis, out in enumerate(shape, start=mask.ndim - len(shape)):
-        matrix = _area_matrix(mask.shape[axis], out).to(mask.device, mask.dtype)
-        area = torch.movedim(torch.movedim(area, axis, -1) @ matrix.T, -1, axis)
-    threshold = min(0.5, float(area.max()))
-    return ((area >= threshold) & (area > 0)).to(mask.dtype)
-
-
-def _linear_matrix(count: int, out: int) -> Tensor:
-    ratio = count / out
-    width = max(ratio, 1.0)
-    centres = (torch.arange(out, dtype=torch.float64)[:, None] + 0.5) * ratio - 0.5
-    taps = (torch.arange(count, dtype=torch.float64)[None] - centres) / width
-    weights = (1 - taps.abs()).clamp_min(0)
-    # Taps beyond the edge are missing; what is left is scaled up, which repeats the edge.
-    return weights / weights.sum(1, keepdim=True)
-
-
-def _area_matrix(count: int, out: int) -> Tensor:
-    ratio = count / out
-    left = torch.arange(out, dtype=torch.float64)[:, None] * ratio
-    cell = torch.arange(count, dtype=torch.float64)[None]
-    overlap = torch.minimum(left + ratio, cell + 1) - torch.maximum(left, cell)
-    return overlap.clamp_min(0) / ratio
 
 
 def _keep_inside(origin: np.ndarray, shape: np.ndarray, image_shape: Sequence[int]) -> np.ndarray:

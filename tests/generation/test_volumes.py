@@ -153,7 +153,7 @@ class TestSpacing:
         path = at(tmp_path / "a.nii", volume(values()).to_bytes())
         assert read_image(path, CT).spacing == pytest.approx((0.7, np.hypot(1.5, 0.2), np.hypot(0.1, 3.0)), abs=1e-6)
 
-    @pytest.mark.parametrize(("code", "factor"), [(0, 1.0), (1, 1000.0), (2, 1.0), (3, 0.001)])
+    @pytest.mark.parametrize(("code", "factor"), [(0, 1.0), (1, 1000.0), (2, 1.0), (10, 1.0), (3, 0.001), (4, 1.0)])
     def test_in_millimetres(self, tmp_path: Path, code: int, factor: float) -> None:
         path = at(tmp_path / "a.nii", stored_bytes(values(), xyzt_units=code))
         assert read_image(path, CT).spacing[0] == pytest.approx(0.7 * factor)  # type: ignore[index]
@@ -260,6 +260,11 @@ class TestLabels:
         assert np.array_equal(label.array, on // 255)
         write_label(tmp_path / "b.nii", label.array, label)
         assert np.array_equal(np.asarray(nibabel.load(tmp_path / "b.nii").dataobj), on // 255)
+
+    def test_scaled_beyond_any_label_value(self, tmp_path: Path) -> None:
+        label = read_label(at(tmp_path / "a.nii", stored_bytes(values(), slope=1e30, inter=0.0)), SHAPE)
+        write_label(tmp_path / "b.nii", label.array, label)
+        assert nibabel.load(tmp_path / "b.nii").get_data_dtype() == label.array.dtype == np.float32
 
     def test_values_must_be_whole(self, tmp_path: Path) -> None:
         half = at(tmp_path / "a.nii", volume(values("<f4") + np.float32(0.5)).to_bytes())

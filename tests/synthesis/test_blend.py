@@ -12,7 +12,7 @@ SHAPES = {2: (70, 64), 3: (44, 40, 42)}
 DTYPES = [np.uint8, np.int8, np.uint16, np.int16, np.int32, np.float16, np.float32, np.float64]
 
 
-@pytest.mark.parametrize(("radius", "margin", "reach"), [(3, 0.1, 2), (15, 0.1, 3), (15, 0.2, 6)])
+@pytest.mark.parametrize(("radius", "margin", "reach"), [(3, 0.1, 2), (12, 0.1, 2), (12, 0.2, 5)])
 def test_the_margin_is_a_share_of_the_extent_and_two_pixels_at_least(spatial_dims, radius, margin, reach):
     mask = ball(spatial_dims, radius, shape=SHAPES[spatial_dims])
     paint = paint_mask(mask, None, margin=margin)
