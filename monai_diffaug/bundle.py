@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 
 from monai_diffaug.synthesis import AbnormalitySynthesizer
 from monai_diffaug.synthesis.provenance import file_digest
+
+MONAI_KEYS = ("_target_", "_requires_", "_disabled_", "_desc_", "_mode_")
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def load_synthesizer(
     }
     if intensity_range is not None:
         overrides["intensity_range"] = list(intensity_range)
-    return _build(config_files(root, preset=preset, variant=variant), overrides)
+    return _build(config_files(root, preset=preset, variant=variant), overrides, open_bundle(root))
 
 
 def describe(bundle: Bundle, *, preset: str, variant: str | None, prompts: str) -> dict[str, Any]:
@@ -172,16 +175,20 @@ def _find(bundle: str | Path) -> Path:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text("utf-8"))
-    except json.JSONDecodeError as error:
+        body = json.loads(path.read_text("utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no valid JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise ValueError(f"{path} holds a {type(body).__name__}; a JSON object is needed")
+    return body
 
 
-def _build(files: Sequence[Path], overrides: Mapping[str, Any]) -> AbnormalitySynthesizer:
+def _build(files: Sequence[Path], overrides: Mapping[str, Any], bundle: Bundle) -> AbnormalitySynthesizer:
     from monai.bundle import ConfigParser
 
     for file in files:
-        _read_json(file)  # MONAI's own message for broken JSON does not name the file
+        # MONAI's own message for broken JSON does not name the file, and a misspelt key builds a plain dict.
+        _check_keys(file, _read_json(file))
     parser = ConfigParser()
     parser.read_config([str(file) for file in files])
     unknown = [key for key in ("synthesizer", "prompt_banks", *overrides) if key not in parser.config]
@@ -190,18 +197,37 @@ def _build(files: Sequence[Path], overrides: Mapping[str, Any]) -> AbnormalitySy
     if overrides["prompt_bank"] not in parser.config["prompt_banks"]:
         banks = ", ".join(parser.config["prompt_banks"])
         raise ValueError(f"prompt bank {overrides['prompt_bank']!r} is unknown to this bundle; it has: {banks}")
-    parser.update(dict(overrides))
+    # The bundle was opened already: its weights are digested once, and what is wrong with them is no config's fault.
+    parser.update({**overrides, "bundle": bundle})
     return _parsed(parser, files)
+
+
+def _check_keys(file: Path, part: Any, place: str = "") -> None:
+    """Raise ValueError for a key that looks like one of MONAI's, such as ``_target_``, but is none."""
+    entries = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ()
+    for key, value in entries:
+        here = f"{place}::{key}" if place else str(key)
+        if isinstance(key, str) and _misspelt(key, value):
+            raise ValueError(f"the config {file} has the unknown key {here}; MONAI's are {', '.join(MONAI_KEYS)}")
+        _check_keys(file, value, here)
+
+
+def _misspelt(key: str, value: Any) -> bool:
+    if key in MONAI_KEYS:
+        return False
+    dotted = isinstance(value, str) and value.startswith(("monai", "torch")) and "." in value
+    return key.startswith("_") or key.endswith("_") or (dotted and bool(get_close_matches(key, ["_target_"])))
 
 
 def _parsed(parser: Any, files: Sequence[Path]) -> AbnormalitySynthesizer:
     try:
         return parser.get_parsed_content("synthesizer")
-    except Exception as error:  # MONAI raises many kinds, with the cause chained or spelled out
-        cause = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__  # type: ignore[assignment]
+    except Exception as error:  # MONAI wraps what a component raises in its own RuntimeErrors
+        cause: BaseException = error
+        while type(cause) is RuntimeError and cause.__cause__ is not None:
+            cause = cause.__cause__
         if isinstance(cause, FileNotFoundError):
             raise cause from error
         names = ", ".join(str(file) for file in files)
-        raise ValueError(f"the config {names} cannot be built: {str(cause).splitlines()[0]}") from error
+        sentence = (str(cause).splitlines() or [type(cause).__name__])[0]
+        raise ValueError(f"the config {names} cannot be built: {sentence}") from error

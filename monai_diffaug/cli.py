@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -16,7 +17,14 @@ DISCLAIMER = "Synthetic images are for research and training only, not for diagn
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 fine, 1 bad inputs, 2 usage, 3 too few accepted, 4 replay differs."""
     args = build_parser().parse_args(argv)
-    warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("default", module="monai_diffaug")  # our own are notes, whatever the filters are
+        warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Run the command; whatever a person can put right becomes one sentence on standard error."""
     try:
         return args.run(args)
     except KeyboardInterrupt:
@@ -26,7 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"monai-diffaug {args.command}: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"monai-diffaug {args.command}: {error}; what is finished stays, --resume goes on", file=sys.stderr)
+        what = error.strerror or str(error)
+        where = f" ({error.filename})" if error.filename else ""
+        after = "; what is finished stays, --resume goes on" if args.command == "generate" else ""
+        print(f"monai-diffaug {args.command}: {what}{where}{after}", file=sys.stderr)
         return 1
 
 
@@ -61,7 +72,7 @@ def _add_generate(commands: Any) -> None:
     arg("--preset", default="fast", help="fast (default) or paper")
     arg("--variant", help="the bundle's config for other images, e.g. volume (default: by the images)")
     arg("--abnormality", metavar="NAME", help="class to paint, where the bundle has several")
-    arg("--prompts", default="standard", metavar="BANK", help='minimal, standard (default), extended, or "your own text"')
+    arg("--prompts", default="standard", metavar="BANK", help='minimal, standard, extended, or "your own text"')
     arg("--on-existing", choices=("beside", "skip"), default="beside", help="images that have lesions already")
     arg("--batch-size", type=int, default=1, metavar="B", help="fixed batch shape; part of what the bytes depend on")
     arg("--device", default="auto", help="auto (default), cpu or cuda")
@@ -89,6 +100,8 @@ def _generate(args: argparse.Namespace) -> int:
     from monai_diffaug.generation.offline import OfflineGenerator
     from monai_diffaug.generation.order import Order
 
+    if args.batch_size < 1:
+        raise ValueError(f"--batch-size must be 1 or more, got {args.batch_size}")
     own_text = args.prompts not in LEVELS
     order = Order(
         num=args.num,
@@ -112,11 +125,16 @@ def _generate(args: argparse.Namespace) -> int:
     generator = OfflineGenerator(synthesizer, order, about, audit=args.audit, resume=args.resume)
     if args.dry_run:
         return _dry_run(generator, found)
-    summary = generator(found, args.output)
-    if _first_rank():
-        print(summary.text)
-        if summary.planned:
-            print(f"wrote {args.output / 'gallery.html'} and {args.output / 'manifest.jsonl'}. {DISCLAIMER}")
+    return _report_run(generator(found, args.output), args.output)
+
+
+def _report_run(summary: Any, output: Path) -> int:
+    """Print how a run went and return its exit code; of several processes the first speaks for all."""
+    if os.environ.get("RANK", "0") != "0":
+        return 0
+    print(summary.text)
+    if summary.planned:
+        print(f"wrote {output / 'gallery.html'} and {output / 'manifest.jsonl'}. {DISCLAIMER}")
     return summary.exit_code
 
 
@@ -139,8 +157,8 @@ def _replay(args: argparse.Namespace) -> int:
     lines = accepted_lines(args.manifest, args.id)
     source = args.manifest.parent
     run = read_run(source)
-    if args.output.exists() and any(args.output.iterdir()):
-        raise ValueError(f"output folder {args.output} is not empty; give a new one")
+    if args.output.exists() and (not args.output.is_dir() or any(args.output.iterdir())):
+        raise ValueError(f"output {args.output} is not an empty folder; give a new one")
     synthesizer = load_synthesizer(
         args.bundle or _recorded_bundle(run, source),
         device=args.device,
@@ -188,13 +206,7 @@ def _refuse_nesting(images: Path, output: Path) -> None:
 
 def _spatial_dims(found: Any) -> int:
     """Return 3 where the first case is a volume's file, else 2."""
-    return 3 if found.cases and found.cases[0].image.name.endswith((".nii", ".nii.gz")) else 2
-
-
-def _first_rank() -> bool:
-    import os
-
-    return os.environ.get("RANK", "0") == "0"
+    return 3 if found.cases and found.cases[0].image.name.lower().endswith((".nii", ".nii.gz")) else 2
 
 
 def _gallery(args: argparse.Namespace) -> int:

@@ -1,5 +1,5 @@
 """Files in, files out: cases x seeds -> synthesizer -> images, masks, labels, manifest, datalist and a page.
 
-``cases`` (``folders``, ``datalists``) -> ``files`` (``pictures``, ``volumes``) -> ``inputs`` -> ``order`` -> ``offline``
-(``shards``, ``writer``, ``manifest``, ``runfile``) -> ``report``, ``gallery``; and back again by ``replay``.
+``cases`` (``folders``, ``datalists``) -> ``files`` (``pictures``, ``volumes``) -> ``inputs`` -> ``order`` ->
+``offline`` (``shards``, ``writer``, ``manifest``, ``runfile``) -> ``report``, ``gallery``; and back by ``replay``.
 """

@@ -52,7 +52,7 @@ class CheckedCases:
         fingerprint: sha256 over ids and contents of all usable images, labels and regions.
         bad: (source, sentence) of inputs that cannot be used.
         notes: (source, sentence) of what was done to usable ones.
-        binary_labels: whether lesions are 255 in the labels of this set.
+        binary_labels: whether some label of this set holds 0 and 255; then its empty labels are binary too.
     """
 
     usable: tuple[Case, ...]
@@ -96,6 +96,7 @@ def check_cases(
     for case in watch(found.cases):
         try:
             loaded = load_case(case, synthesizer)
+            binary = binary or label_value(loaded.label_map, 1) == 255
             if skip_existing and _has_lesion(loaded, synthesizer):
                 notes.append((case.source, "has a lesion already, left out as asked"))
                 continue
@@ -103,7 +104,6 @@ def check_cases(
         except ValueError as error:
             bad.append((case.source, str(error)))
             continue
-        binary = binary or label_value(loaded.label_map, 1) == 255
         notes += [(case.source, note) for note in loaded.stored.notes]
         digests[case.id] = file_digest(case.image)
         usable.append(case)
@@ -129,4 +129,3 @@ def _look_for_room(loaded: LoadedCase, synthesizer: AbnormalitySynthesizer) -> N
 def _has_lesion(loaded: LoadedCase, synthesizer: AbnormalitySynthesizer) -> bool:
     regions = synthesizer.planner.regions
     return loaded.label_map is not None and bool(regions.existing_lesions(loaded.label_map).any())
-

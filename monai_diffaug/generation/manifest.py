@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +13,8 @@ from typing import Any
 from monai_diffaug.generation.files import atomic_write
 
 NAME = "manifest.jsonl"
+_NEEDED = ("id", "source", "source_sha256", "seed", "accepted", "image", "mask", "label", "attempts", "abnormalities")
+_REMEDY = "the file was changed: remove that line, then generate --resume makes the sample again"
 
 
 def part_name(rank: int, world_size: int) -> str:
@@ -19,11 +23,21 @@ def part_name(rank: int, world_size: int) -> str:
 
 
 def append(path: Path, line: Mapping[str, Any]) -> None:
-    """Append one line and force it to the disk: from then on the sample exists."""
-    with open(path, "a", encoding="utf-8") as stream:
-        stream.write(dump(line))
-        stream.flush()
-        os.fsync(stream.fileno())
+    """Append one line and force it to the disk: from then on the sample exists.
+
+    Raises:
+        OSError: when it cannot be written (disk full...); then no half line is left behind.
+    """
+    with open(path, "ab", buffering=0) as stream:
+        before = os.fstat(stream.fileno()).st_size
+        try:
+            if stream.write(data := dump(line).encode()) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            os.fsync(stream.fileno())
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.truncate(path, before)
+            raise
 
 
 def dump(line: Mapping[str, Any]) -> str:
@@ -39,23 +53,21 @@ def read(path: Path) -> list[dict[str, Any]]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; give the manifest.jsonl of a generated folder")
-    lines = []
-    for number, text in enumerate(path.read_text("utf-8").split("\n")[:-1], start=1):
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number} is no valid JSON ({error.msg}); the file was changed") from error
-    return lines
+    return _parsed(path, path.read_bytes())
 
 
 def recover(output: Path) -> dict[str, dict[str, Any]]:
-    """Return the committed lines of an interrupted run by id, cutting a half-written last line off each part."""
+    """Return the committed lines of an interrupted run by id, cutting a half-written last line off each part.
+
+    Raises:
+        ValueError: when a line is broken that is not the last; names file and line.
+    """
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(output.glob("manifest*.jsonl")):
         whole, _, rest = path.read_bytes().rpartition(b"\n")
         if rest:
             os.truncate(path, len(whole) + 1 if whole else 0)
-        found |= {line["id"]: line for line in map(json.loads, filter(None, whole.decode("utf-8").split("\n")))}
+        found |= {line["id"]: line for line in _parsed(path, whole)}
     return found
 
 
@@ -73,3 +85,20 @@ def datalist(lines: Iterable[Mapping[str, Any]], passthrough: Mapping[str, Any])
     """Return a MONAI datalist: accepted samples as training entries, other given splits untouched."""
     training = [{"image": line["image"], "label": line["label"]} for line in lines if line["accepted"]]
     return {**passthrough, "training": training}
+
+
+def _parsed(path: Path, content: bytes) -> list[dict[str, Any]]:
+    """Return the lines of a manifest, each an object with the keys that every reader here needs."""
+    lines = []
+    for number, text in enumerate(content.split(b"\n"), start=1):
+        if not text.strip():
+            continue
+        try:
+            line = json.loads(text)
+        except ValueError as error:  # no JSON, or no UTF-8
+            raise ValueError(f"{path}, line {number} is no valid JSON ({error}); {_REMEDY}") from error
+        missing = [key for key in _NEEDED if key not in line] if isinstance(line, dict) else _NEEDED
+        if missing:
+            raise ValueError(f"{path}, line {number} is no sample, it lacks {', '.join(missing)}; {_REMEDY}")
+        lines.append(line)
+    return lines

@@ -17,10 +17,11 @@ from monai_diffaug.generation.gallery import write_gallery
 from monai_diffaug.generation.inputs import CheckedCases, LoadedCase, check_cases, load_case
 from monai_diffaug.generation.order import Order, PlannedSample
 from monai_diffaug.generation.report import RunSummary, summarise
-from monai_diffaug.generation.runfile import claim_output, describe_run
+from monai_diffaug.generation.runfile import check_output, claim_output, describe_run
 from monai_diffaug.generation.shards import Shard, joined
 from monai_diffaug.generation.writer import SampleWriter, manifest_line
 from monai_diffaug.synthesis import AbnormalitySynthesizer, NoRoomError, SynthesisResult
+from monai_diffaug.synthesis.provenance import versions
 
 
 class OfflineGenerator:
@@ -69,9 +70,11 @@ class OfflineGenerator:
             OSError: when writing fails; what was finished before stays.
         """
         with joined() as shard:
+            if shard.first:
+                check_output(output, resume=self.resume)
             cases = self.check(found)
             if not cases.usable:
-                return summarise([], cases.bad)
+                return _nothing(cases)
             samples = self.order.plan(cases.usable)
             if shard.first:
                 claim_output(output, describe_run(self, found, cases, samples, output), resume=self.resume)
@@ -84,7 +87,8 @@ class OfflineGenerator:
                 self._finish(output, samples, found)
             shard.wait()
             recorded = self.about.get("recorded_rate")
-            return summarise(manifest.read(output / manifest.NAME), cases.bad, rate=rate, recorded_rate=recorded)
+            lines = manifest.read(output / manifest.NAME)
+            return summarise(lines, cases.bad, notes=cases.notes, rate=rate, recorded_rate=recorded)
 
     def _make(self, samples: list[PlannedSample], cases: CheckedCases, output: Path, shard: Shard) -> float | None:
         """Make this process's share; return accepted samples a second."""
@@ -95,7 +99,7 @@ class OfflineGenerator:
         with tqdm(total=len(share), desc="synthesizing", unit="sample", disable=not self.progress) as bar:
             for sample, loaded, result in self._results(share):
                 if result is None:
-                    line = _no_room(sample, cases.digests[sample.case.id])
+                    line = self._no_room(sample, cases.digests[sample.case.id], loaded)
                 else:
                     line = writer.write(sample, cases.digests[sample.case.id], loaded, result)
                 manifest.append(part, line)
@@ -138,10 +142,26 @@ class OfflineGenerator:
         atomic_write(output / "datalist.json", listed.encode())
         write_gallery(output)
 
+    def _no_room(self, sample: PlannedSample, digest: str, loaded: LoadedCase) -> dict[str, Any]:
+        """Return the line of a sample for whose drawn size no place was found."""
+        reasons = {"reasons": ["no room"], "stopped_early": True}
+        record = {
+            "seed": sample.seed,
+            "accepted": False,
+            "prompt": self.order.prompt or "",
+            "iou": 0.0,
+            "attempts": [{"seed": sample.seed, "iou": 0.0, "accepted": False, **reasons}],
+            "abnormalities": [],
+            "unit": "pixels" if loaded.stored.spacing is None else "mm",
+            "batch_size": self.synthesizer.renderer.batch_size,
+            "weights": dict(self.synthesizer.weights),
+            "versions": versions(),
+        }
+        return manifest_line(sample, digest, record, dict.fromkeys(("image", "mask", "label", "prediction")))
 
-def _no_room(sample: PlannedSample, digest: str) -> dict[str, Any]:
-    """Return the line of a sample for whose drawn size no place was found."""
-    attempt = {"seed": sample.seed, "iou": 0.0, "accepted": False, "reasons": ["no room"], "stopped_early": True}
-    record = {"seed": sample.seed, "accepted": False, "prompt": "", "iou": 0.0, "attempts": [attempt]}
-    files: dict[str, str | None] = dict.fromkeys(("image", "mask", "label", "prediction"))
-    return manifest_line(sample, digest, {**record, "abnormalities": [], "weights": {}, "versions": {}}, files)
+
+def _nothing(cases: CheckedCases) -> RunSummary:
+    """Return the summary of a run without any usable image."""
+    if not cases.bad:
+        raise ValueError("every image has a lesion already and was left out as asked, so there is nothing to make")
+    return summarise([], cases.bad, notes=cases.notes)

@@ -58,6 +58,9 @@ class Order:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise ValueError(f"{name} must be positive, got {value}")
+        for name in ("num", "per_image", "seed"):
+            if not isinstance(getattr(self, name), int | None):
+                raise TypeError(f"{name} must be a whole number, got {getattr(self, name)!r}")
         if self.seed < 0:
             raise ValueError(f"seed must be an integer from 0, got {self.seed}")
         if self.on_existing not in ("beside", "skip"):

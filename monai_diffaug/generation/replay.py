@@ -32,7 +32,7 @@ class Comparison:
 
     Args:
         id: of the sample.
-        difference: largest difference of decoded pixels, in stored image values; 0 = the same; None = no file to compare.
+        difference: largest difference of decoded pixels, in stored values; 0 = the same; None = nothing to compare.
     """
 
     id: str
@@ -76,7 +76,7 @@ class Replayer:
         # The abnormality never lay on an existing lesion: without it, the label is what the painting saw.
         before = np.where(mask, np.zeros_like(merged.array), merged.array)
         request = SynthesisRequest(stored.array, line["seed"], before, stored.spacing, mask=mask)
-        result = self.synthesizer.replay(request, SynthesisRecord.from_json(line))
+        result = self.synthesizer.replay(request, _record(line))
         self._write(line, stored, result, merged, destination)
         return Comparison(line["id"], self._difference(line, destination))
 
@@ -106,8 +106,18 @@ class Replayer:
     def _difference(self, line: Mapping[str, Any], folder: Path) -> float | None:
         if not (self.output / line["image"]).is_file():
             return None
-        before, now = (read_image(root / line["image"], self.synthesizer.images).array for root in (self.output, folder))
-        return float(np.abs(before.astype(np.float64) - now.astype(np.float64)).max())
+        places = (self.output / line["image"], folder / line["image"])
+        before, now = (read_image(place, self.synthesizer.images).array.astype(np.float64) for place in places)
+        if before.shape != now.shape:
+            raise BadInput(f"{line['id']}: {places[0]} has shape {before.shape}, not its source's {now.shape}")
+        return float(np.abs(before - now).max())
+
+
+def _record(line: Mapping[str, Any]) -> SynthesisRecord:
+    try:
+        return SynthesisRecord.from_json(line)
+    except (KeyError, IndexError, TypeError) as error:
+        raise BadInput(f"{line['id']}: its line in the manifest is broken ({error!r}); make the run anew") from error
 
 
 def accepted_lines(path: Path, id_: str | None = None) -> Sequence[dict[str, Any]]:

@@ -36,6 +36,7 @@ def summarise(
     lines: Sequence[Mapping[str, Any]],
     bad: Sequence[tuple[str, str]],
     *,
+    notes: Sequence[tuple[str, str]] = (),
     rate: float | None = None,
     recorded_rate: float | None = None,
 ) -> RunSummary:
@@ -44,19 +45,21 @@ def summarise(
     Args:
         lines: the manifest.
         bad: inputs that could not be used.
+        notes: (source, sentence) of what was done to usable inputs; equal ones are counted.
         rate: accepted samples a second of this run, None when nothing was made in it.
         recorded_rate: the same as the bundle's authors measured it.
     """
     accepted = sum(line["accepted"] for line in lines)
     attempts = [attempt for line in lines for attempt in line["attempts"]]
     refused = [attempt for attempt in attempts if not attempt["accepted"]]
-    text = [f"{accepted} of {len(lines)} samples accepted, in {len(attempts)} attempts ({_share(refused, attempts)} refused)"]
+    share = _share(refused, attempts)
+    text = [f"{accepted} of {len(lines)} samples accepted, in {len(attempts)} attempts ({share} refused)"]
     text += _table("refused by reason", _reasons(refused))
     if len(refused) > 0.4 * len(attempts):
         text += _table("refused by prompt", _refusals_by(lines, "prompt"))
         text += _table("refused by size", _refusals_by(lines, "size"))
         text.append(
-            f"more than 40 % refused: {_share(refused, attempts)} of the attempts; look at gallery.html, try other "
+            f"more than 40 % refused: {share} of the attempts; look at gallery.html, try other "
             "prompts or larger sizes, and check that the images are of the kind this bundle was trained on"
         )
     if rate is not None and recorded_rate and rate < recorded_rate / 4:
@@ -64,8 +67,16 @@ def summarise(
             f"far slower than the bundle's recorded rate: {rate:.2f} accepted samples a second against "
             f"{recorded_rate:g}; try a larger --batch-size, --device cuda, or a machine with nothing else running"
         )
-    text += [f"bad input: {sentence}" if source in sentence else f"bad input: {source}: {sentence}" for source, sentence in bad]
+    text += _counted(notes)
+    text += [f"bad input: {one if source in one else f'{source}: {one}'}" for source, one in bad]
     return RunSummary(len(lines), accepted, tuple(bad), "\n".join(text))
+
+
+def _counted(notes: Sequence[tuple[str, str]]) -> list[str]:
+    """Return one line for each kind of note, since a thousand files may have the same."""
+    first = {note: source for source, note in reversed(notes)}
+    counts = Counter(note for _, note in notes)
+    return [f"note: {note}: {first[note]}" + (f" and {n - 1} more" if n > 1 else "") for note, n in counts.items()]
 
 
 def _share(part: Sequence[Any], whole: Sequence[Any]) -> str:
@@ -84,8 +95,9 @@ def _refusals_by(lines: Sequence[Mapping[str, Any]], group: str) -> list[tuple[s
     tried: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     for lesion in lesions:
-        size = ("small", "medium", "large")[sum(lesion["extent"] >= cut for cut in cuts)]
-        key = lesion["prompt"] if group == "prompt" else f"{size} (extent {'under' if size == 'small' else 'from'} {cuts[size == 'large']:g})"
+        third = sum(lesion["extent"] >= cut for cut in cuts)
+        size = (f"small (extent under {cuts[0]:g})", f"medium (from {cuts[0]:g})", f"large (from {cuts[1]:g})")[third]
+        key = lesion["prompt"] if group == "prompt" else size
         tried[key] += len(lesion["attempts"])
         failed[key] += sum(not attempt["accepted"] for attempt in lesion["attempts"])
     return [(key, f"{failed[key]} of {count}") for key, count in tried.most_common(8)]

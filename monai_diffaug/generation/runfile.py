@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 NAME = "run.json"
 # May differ between a run and its resumption; they are recorded, not compared.
 _VOLATILE = ("environment", "versions")
+_NEEDED = (
+    *("bundle", "bundle_root", "preset", "variant", "prompts", "intensity_range", "batch_size"),
+    *("images_root", "weights", "environment", "versions"),
+)
 
 
 def describe_run(
@@ -56,20 +60,31 @@ def claim_output(output: Path, run: Mapping[str, Any], *, resume: bool) -> None:
     Raises:
         ValueError: when the folder is not empty, or was made by another run.
     """
-    there = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
+    begun = check_output(output, resume=resume)
+    if begun:
+        _compare(read_run(output), json.loads(json.dumps(run)), output)
+    for left in output.rglob(".*.part"):
+        left.unlink()
+    if not begun:
+        _make_folder(output)
+        atomic_write(output / NAME, json.dumps(run, indent=2, ensure_ascii=False).encode())
+
+
+def check_output(output: Path, *, resume: bool) -> bool:
+    """Return whether a run was begun in a folder; it is cheap, so that nobody waits for what is refused.
+
+    Raises:
+        ValueError: when the folder is a file, is not empty and not to be resumed, or holds something else.
+    """
     if output.exists() and not output.is_dir():
         raise ValueError(f"output {output} is a file; give a folder")
+    # A process killed while it wrote the very first file leaves that file's part alone: still a new folder.
+    there = sorted({path.name for path in output.iterdir()} - {f".{NAME}.part"}) if output.is_dir() else []
     if there and not resume:
         raise ValueError(f"output folder {output} is not empty ({there[0]} ...); give a new one, or --resume its run")
-    if there and NAME in there:
-        _compare(json.loads((output / NAME).read_text("utf-8")), json.loads(json.dumps(run)), output)
-        for left in output.rglob(".*.part"):
-            left.unlink()
-        return
-    if there:
+    if there and NAME not in there:
         raise ValueError(f"output folder {output} has no {NAME}, so it was not made by this tool; give a new folder")
-    output.mkdir(parents=True, exist_ok=True)
-    atomic_write(output / NAME, json.dumps(run, indent=2, ensure_ascii=False).encode())
+    return bool(there)
 
 
 def read_run(output: Path) -> dict[str, Any]:
@@ -77,16 +92,31 @@ def read_run(output: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: when there is none.
+        ValueError: when it is broken.
     """
     path = output / NAME
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; give a folder that generate has written")
-    return json.loads(path.read_text("utf-8"))
+    try:
+        run = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is no valid JSON ({error}); the file was changed, make the run anew") from error
+    missing = [key for key in _NEEDED if not isinstance(run, dict) or key not in run]
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(missing)}; the file was changed, make the run anew")
+    return run
 
 
 def relative(path: Path, start: Path) -> str:
     """Return ``path`` as seen from ``start``, with forward slashes."""
     return Path(os.path.relpath(path.resolve(), start.resolve())).as_posix()
+
+
+def _make_folder(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except (NotADirectoryError, FileExistsError, PermissionError) as error:
+        raise ValueError(f"output folder {output} cannot be made ({error.strerror}); give another one") from error
 
 
 def _compare(before: Mapping[str, Any], now: Mapping[str, Any], output: Path) -> None:
@@ -95,6 +125,6 @@ def _compare(before: Mapping[str, Any], now: Mapping[str, Any], output: Path) ->
         key = differing[0]
         raise ValueError(
             f"output folder {output} was made by another run: {', '.join(differing)} differ "
-            f"({key} was {before.get(key)!r}, now {now.get(key)!r}); resume with the same arguments or give a new folder"
+            f"({key} was {before.get(key)!r}, now {now.get(key)!r}); "
+            "resume with the same arguments or give a new folder"
         )
-

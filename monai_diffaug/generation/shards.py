@@ -22,9 +22,17 @@ class Shard:
         return self.rank == 0
 
     def wait(self) -> None:
-        """Wait until every process has come this far."""
-        if self.world_size > 1:
+        """Wait until every process has come this far.
+
+        Raises:
+            ConnectionError: when another one has stopped.
+        """
+        if self.world_size == 1:
+            return
+        try:
             dist.barrier()
+        except RuntimeError as error:
+            raise ConnectionError("another process of this run has stopped, for the reason that it printed") from error
 
 
 @contextmanager

@@ -36,26 +36,37 @@ class SampleWriter:
         if result.record.accepted:
             label = loaded.label or loaded.stored  # a label keeps its own format
             files = {kind: f"{folder}/{name}" for kind, folder in zip(files, FOLDERS, strict=True)}
-            files["label"] = f"labels/{sample.id}{output_suffix(label)}"
+            files["label"] = label_file = f"labels/{sample.id}{output_suffix(label)}"
             write_image(self._path(f"images/{name}"), result.image, loaded.stored)
             write_mask(self._path(f"masks/{name}"), result.mask, loaded.stored)
-            write_label(self._path(files["label"]), self._label(result), label)
+            write_label(self._path(label_file), self._label(loaded, result), label)
             write_mask(self._path(f"predictions/{name}"), result.prediction, loaded.stored)
         elif self.audit:
             write_mask(self._path(f"rejected/masks/{name}"), result.planned, loaded.stored)
             write_mask(self._path(f"rejected/predictions/{name}"), result.prediction, loaded.stored)
             if result.refused is not None:
                 write_image(self._path(f"rejected/images/{name}"), result.refused, loaded.stored)
-        return manifest_line(sample, digest, result.record.to_json(), files)
+        record = result.record.to_json()
+        if self._binary(loaded):
+            for abnormality in record["abnormalities"]:
+                abnormality["value"] = 255
+        return manifest_line(sample, digest, record, files)
 
     def _path(self, relative: str) -> Path:
         path = self.output / relative
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    def _label(self, result: SynthesisResult) -> np.ndarray:
+    def _label(self, loaded: LoadedCase, result: SynthesisResult) -> np.ndarray:
         label = result.label.reshape(result.mask.shape[1:])
-        return np.where(result.mask[0] > 0, np.array(255, label.dtype), label) if self.binary_labels else label
+        return np.where(result.mask[0] > 0, np.array(255, label.dtype), label) if self._binary(loaded) else label
+
+    def _binary(self, loaded: LoadedCase) -> bool:
+        """Whether this label is one of 0 and 255: an empty one is, where others of the set are."""
+        label = loaded.label_map
+        if not self.binary_labels or label is None:
+            return self.binary_labels
+        return np.can_cast(np.uint8, label.dtype) and bool(((label == 0) | (label == 255)).all())
 
 
 def manifest_line(

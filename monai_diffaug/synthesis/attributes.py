@@ -34,8 +34,9 @@ def size_word(mask: np.ndarray, spacing: Sequence[float], cuts: tuple[float, flo
 def outline_word(mask: np.ndarray, spacing: Sequence[float]) -> str:
     """Return round, oval, lobed or irregular for a bool mask (*spatial).
 
-    Oval against round is the elongation of the second moments; lobed and irregular are what the mask lacks of its
-    own morphological closing, small and large.
+    Oval against round is the elongation of the second moments; lobed and irregular are how much of the mask lies
+    outside the ellipsoid of the same moments. The cut points come from real polyps: half of them have an elongation
+    above 1.39, a third a misfit above 0.058, a tenth above 0.079.
     """
     low, high = bounding_box(mask)
     part = mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
@@ -44,16 +45,15 @@ def outline_word(mask: np.ndarray, spacing: Sequence[float]) -> str:
         return "round"
     moments = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov(points.T)), 1e-6))
     elongation = moments[-1] / moments[0]
-    # The moments' ellipsoid has the measure prod(2 sqrt(d + 2) ...): what it does not overlap tells the lobes.
-    deviation = _misfit(points, moments, part.ndim)
-    if deviation > 0.22:
+    misfit = _misfit(points, part.ndim)
+    if misfit > 0.08:
         return "irregular"
-    if deviation > 0.12:
+    if misfit > 0.055:
         return "lobed"
     return "oval" if elongation > 1.35 else "round"
 
 
-def _misfit(points: np.ndarray, moments: np.ndarray, dims: int) -> float:
+def _misfit(points: np.ndarray, dims: int) -> float:
     """Return the share of the mask outside the solid ellipsoid of the same moments."""
     centred = points - points.mean(0)
     inverse = np.linalg.pinv(np.cov(centred.T))

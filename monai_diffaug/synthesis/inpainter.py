@@ -116,13 +116,13 @@ class TextureInpainter:
         rng = np.random.default_rng(seed)
         brightness, redness, roughness = _obey(prompt)
         inside = label.numpy(force=True) > 0
-        profile, shading = _bump(inside, rng)
+        profile, height, shading = _bump(inside, rng)
         texture = _band_noise(inside.shape, rng) * self.roughness * roughness
         strength = self.contrast * math.exp(rng.normal(0, 0.6))
         drawn = 1.0 if rng.random() < 0.6 else -1.0
         sign = math.copysign(1.0, brightness) if brightness else drawn
-        # Never below a quarter: where light and texture cancelled the paint, the mask would have holes.
-        relief = np.maximum(0.7 + abs(brightness) + 0.4 * sign * shading + 0.3 * texture, 0.25)
+        # Never below a floor: where light and texture cancelled the paint, the mask would have holes.
+        relief = np.maximum(0.5 + abs(brightness) + 0.3 * height + 0.6 * sign * shading + 0.3 * texture, 0.3)
         grey = strength * sign * profile * relief
         tint = _tint(source.shape[0], strength * (redness + rng.normal(0.1, 0.05)))
         change = grey[None] + tint.reshape(-1, *[1] * grey.ndim) * profile
@@ -137,8 +137,8 @@ def _obey(prompt: str) -> tuple[float, float, float]:
     return sum(b for b, _, _ in asked), sum(r for _, r, _ in asked), roughness
 
 
-def _bump(inside: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return the dome's opacity in [0, 1] and its Lambert shading in about [-1, 1], both on the mask's grid."""
+def _bump(inside: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the dome's opacity and height in [0, 1] and its Lambert shading in [-1, 1], on the mask's grid."""
     depth = ndimage.distance_transform_edt(inside)
     radius = max(float(depth.max()), 1.0)
     height = np.sqrt(np.clip(1 - (1 - depth / radius) ** 2, 0, 1))
@@ -146,8 +146,8 @@ def _bump(inside: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.
     light /= np.linalg.norm(light)
     slopes = np.gradient(ndimage.gaussian_filter(height, radius / 6)) if min(inside.shape) > 1 else []
     shading = radius * sum((axis * slope for axis, slope in zip(light, slopes, strict=True)), np.zeros(inside.shape))
-    profile = np.minimum(depth / (0.08 * radius + 1), 1.0)
-    return profile, np.clip(shading, -1, 1) * inside
+    profile = np.minimum(depth / (0.12 * radius + 1), 1.0)
+    return profile, height, np.clip(shading, -1, 1) * inside
 
 
 def _band_noise(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

@@ -86,7 +86,7 @@ class FormulaShapes:
         lobes: greatest relative wave of the radius; 0 gives ellipsoids.
     """
 
-    def __init__(self, *, elongation: tuple[float, float] = (1.0, 2.0), lobes: float = 0.35) -> None:
+    def __init__(self, *, elongation: tuple[float, float] = (1.0, 2.5), lobes: float = 0.6) -> None:
         if not 1 <= elongation[0] <= elongation[1]:
             raise ValueError(f"elongation must be a rising range from 1, got {tuple(elongation)}")
         if not 0 <= lobes < 0.8:

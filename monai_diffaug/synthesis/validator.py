@@ -63,7 +63,7 @@ class ChangeValidator:
         64
     """
 
-    def __init__(self, *, threshold: float = 0.03) -> None:
+    def __init__(self, *, threshold: float = 0.06) -> None:
         if threshold <= 0:
             raise ValueError(f"threshold must be above 0, got {threshold}")
         self.threshold = threshold

@@ -78,19 +78,20 @@ class RandDiffusionAbnormality(RandomizableTransform):
         """
         if randomize:
             self.randomize()
+        spacing = image_spacing(image)  # first: without metadata tracking the affine is dropped
         image = convert_to_tensor(image, track_meta=get_track_meta())
         if label is not None:
             label = convert_to_tensor(label, track_meta=get_track_meta())
         if not self._do_transform:
             return _describe(image, _meta(None)), label if label is not None else _blank(image)
         self._refuse_forked_cuda()
-        spacing = image_spacing(image)
-        plain = _plain(image)
         result = self.synthesizer(
-            plain, _plain(label), self._seed, spacing, _plain(regions), _plain(mask), prompt, self.abnormality
+            _plain(image), _plain(label), self._seed, spacing, _plain(regions), _plain(mask), prompt, self.abnormality
         )
         like = label if label is not None else _blank(image)
-        return _describe(_rewrap(result.image, image), _meta(result.record)), _rewrap(result.label, like)
+        # A label of booleans comes back as integers; a batch needs one dtype, whatever was drawn.
+        merged = result.label.to(like.dtype)
+        return _describe(_rewrap(result.image, image), _meta(result.record)), _rewrap(merged, like)
 
     def _refuse_forked_cuda(self) -> None:
         forked = torch.utils.data.get_worker_info() is not None and torch.cuda._is_in_bad_fork()
@@ -183,8 +184,8 @@ class RandDiffusionAbnormalityd(RandomizableTransform, MapTransform):
 RandDiffusionAbnormalityD = RandDiffusionAbnormalityDict = RandDiffusionAbnormalityd
 
 
-def image_spacing(image: torch.Tensor) -> tuple[float, ...] | None:
-    """Return the spacing (mm) that a MetaTensor's affine tells, None for a plain tensor or an identity affine.
+def image_spacing(image: Any) -> tuple[float, ...] | None:
+    """Return the spacing (mm) that a MetaTensor's affine tells, None for other arrays or an identity affine.
 
     The same formula as for files: column lengths of the affine, rounded to 1e-6.
     """

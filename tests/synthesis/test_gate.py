@@ -50,7 +50,9 @@ def test_overlap_of_two_empty_masks_is_zero(spatial_dims):
 
 def test_overlap_is_intersection_over_union(spatial_dims):
     assert overlap(box(spatial_dims), box(spatial_dims, shift=6)) == pytest.approx(6 / 18)
-    assert overlap(box(spatial_dims), box(spatial_dims, shift=3)) == overlap(box(spatial_dims, shift=3), box(spatial_dims))
+    assert overlap(box(spatial_dims), box(spatial_dims, shift=3)) == overlap(
+        box(spatial_dims, shift=3), box(spatial_dims)
+    )
 
 
 def test_iou_must_be_above_the_threshold_not_at_it(spatial_dims):
@@ -80,7 +82,9 @@ def test_monotone_in_its_threshold(spatial_dims):
 )
 def test_monotone_in_every_other_threshold(spatial_dims, name, loose, strict):
     mask, pred = box(spatial_dims), box(spatial_dims, shift=2)
-    assert judge(mask, pred, paint=mask, gate=QualityGate(**{"iou": 0.1, "offset": 9, "spill": 9, name: loose})).accepted
+    assert judge(
+        mask, pred, paint=mask, gate=QualityGate(**{"iou": 0.1, "offset": 9, "spill": 9, name: loose})
+    ).accepted
     gate = QualityGate(**{"iou": 0.1, "offset": 9, "spill": 9, name: strict})
     assert not judge(mask, pred, paint=mask, gate=gate).accepted
 

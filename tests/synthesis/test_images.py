@@ -77,7 +77,9 @@ def test_the_range_must_rise(wrong):
         ImageFormat(2, 1, wrong)
 
 
-@pytest.mark.parametrize(("dtype", "low", "high"), [(np.uint8, 0, 255), (np.int16, -1000, 2000), (np.float32, -0.5, 0.5)])
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"), [(np.uint8, 0, 255), (np.int16, -1000, 2000), (np.float32, -0.5, 0.5)]
+)
 def test_range_maps_to_the_networks_and_back(dtype, low, high):
     images = ImageFormat(2, 1, (low, high))
     stored = np.linspace(low, high, 256).reshape(1, 16, 16).astype(dtype)

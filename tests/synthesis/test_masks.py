@@ -61,7 +61,9 @@ def test_empirical_sizes_must_be_positive(wrong):
         EmpiricalSize(wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"elongation": (0.5, 2.0)}, {"elongation": (2.0, 1.0)}, {"lobes": 0.8}, {"lobes": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"elongation": (0.5, 2.0)}, {"elongation": (2.0, 1.0)}, {"lobes": 0.8}, {"lobes": -1}]
+)
 def test_wrong_shape_numbers_are_refused(wrong):
     with pytest.raises(ValueError, match="must"):
         FormulaShapes(**wrong)
@@ -124,7 +126,9 @@ def test_bank_shapes_are_the_outlines_at_diameter_one(spatial_dims):
     longest = set()
     for seed in range(12):
         blob = OutlineBank([bar])(grid(spatial_dims, 24, 1.0), np.random.default_rng(seed))
-        sides = np.array([np.flatnonzero(blob.any(tuple({*range(spatial_dims)} - {a}))).size for a in range(spatial_dims)])
+        sides = np.array(
+            [np.flatnonzero(blob.any(tuple({*range(spatial_dims)} - {a}))).size for a in range(spatial_dims)]
+        )
         longest.add(int(sides.argmax()))
         assert sides.max() == pytest.approx(24, abs=2)
         assert sides.min() == pytest.approx(8, abs=2)

@@ -125,7 +125,11 @@ def test_words_of_templates_and_names_are_content():
 
 @pytest.mark.parametrize(
     ("templates", "attributes", "message"),
-    [([], {}, "at least one template"), (["{name} {hue}"], {}, "hue"), (["{name}, {colour}"], {"color": ["red"]}, "colour")],
+    [
+        ([], {}, "at least one template"),
+        (["{name} {hue}"], {}, "hue"),
+        (["{name}, {colour}"], {"color": ["red"]}, "colour"),
+    ],
 )
 def test_a_wrong_bank_is_refused(templates, attributes, message):
     with pytest.raises(ValueError, match=message):

@@ -66,7 +66,10 @@ def test_foreign_keys_are_left_out(spatial_dims):
 
 
 def test_accepted_when_one_lesion_is(spatial_dims):
-    good, bad = lesion(spatial_dims, REFUSED, ACCEPTED, prompt="good"), lesion(spatial_dims, WORSE, REFUSED, prompt="bad")
+    good, bad = (
+        lesion(spatial_dims, REFUSED, ACCEPTED, prompt="good"),
+        lesion(spatial_dims, WORSE, REFUSED, prompt="bad"),
+    )
     assert record(bad, good).accepted and record(good).accepted and not record(bad, bad).accepted
     assert record(bad, good).prompt == "bad"
 

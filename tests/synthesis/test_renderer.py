@@ -15,7 +15,7 @@ from monai_diffaug.synthesis import (
     TextureInpainter,
 )
 from monai_diffaug.synthesis.gate import LESION_BEFORE, LOW_IOU, NEAR_COPY, NO_CHANGE
-from monai_diffaug.synthesis.window import resample
+from monai_diffaug.synthesis.resample import resample
 from tests.toys import GRIDS, ball, toy_image, toy_planner, toy_synthesizer
 
 
@@ -128,7 +128,9 @@ def test_only_the_refused_are_tried_again(spatial_dims):
 
         def inpaint(self, canvas, prompts, seeds, keep=None):
             painted = super().inpaint(canvas, prompts, seeds)
-            return torch.stack([s if seed == bad else p for s, p, seed in zip(canvas.source, painted, seeds, strict=True)])
+            return torch.stack(
+                [s if seed == bad else p for s, p, seed in zip(canvas.source, painted, seeds, strict=True)]
+            )
 
     recorder = Picky()
     synthesizer = toy_synthesizer(spatial_dims, inpainter=recorder, batch_size=2)
@@ -234,7 +236,9 @@ def test_one_hopeless_sample_does_not_refuse_its_mates(spatial_dims):
 
     steps = Steps()
     planner = toy_planner(spatial_dims, max_attempts=1)
-    results = toy_synthesizer(spatial_dims, planner=planner, inpainter=steps, batch_size=3).batch(requests(spatial_dims, 2))
+    results = toy_synthesizer(spatial_dims, planner=planner, inpainter=steps, batch_size=3).batch(
+        requests(spatial_dims, 2)
+    )
     assert steps.early == [False, True, True]
     assert [one.record.accepted for one in results] == [False, True]
 
