@@ -1,6 +1,6 @@
 """Draw README's picture, before / mask / after, from a generated folder.
 
-    python benchmarks/draw_readme_picture.py OUT docs/images/before_mask_after.jpg --ids frame_02__k00 frame_05__k01
+python benchmarks/draw_readme_picture.py OUT docs/images/before_mask_after.jpg --ids frame_02__k00 frame_05__k01
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rules of docs/architecture.md that a machine can check: who imports whom, sizes, dimensions, randomness, names."""
+"""The rules that a machine can check: who imports whom, sizes, dimensions, randomness, exported names."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
     -> ``images``        what images a bundle takes; values are never guessed
     -> ``requests``      what a caller asks for, checked once
     -> ``regions``       where an abnormality may lie (``rules``: border, glare, lumen, overlays)
-    -> ``masks``         shape, size and place
+    -> ``masks``         shape, size (``sizes``) and place
     -> ``prompts``       text that fits the drawn mask (``attributes``: the words, measured)
     -> ``window``        crop around the mask, resample to the network grid and back
     -> ``planner``       the stages above, drawn from one seed
@@ -17,21 +17,13 @@
     -> ``provenance``    the record
     -> ``synthesizer``   all of it: one sample from one seed
 """
+from __future__ import annotations
 
 from monai_diffaug.synthesis.gate import QualityGate, Verdict
 from monai_diffaug.synthesis.images import ImageFormat
 from monai_diffaug.synthesis.inpainter import Canvas, Inpainter, TextureInpainter
 from monai_diffaug.synthesis.latent_diffusion import LatentDiffusionInpainter
-from monai_diffaug.synthesis.masks import (
-    EmpiricalSize,
-    FormulaShapes,
-    MaskSampler,
-    NoRoomError,
-    OutlineBank,
-    PhysicalSize,
-    RandomMask,
-    RelativeSize,
-)
+from monai_diffaug.synthesis.masks import FormulaShapes, MaskSampler, NoRoomError, OutlineBank, RandomMask
 from monai_diffaug.synthesis.near_copies import NearCopies
 from monai_diffaug.synthesis.planner import LesionPlan, Planner
 from monai_diffaug.synthesis.prompts import Abnormality, PromptBank
@@ -40,6 +32,7 @@ from monai_diffaug.synthesis.regions import Regions
 from monai_diffaug.synthesis.renderer import Renderer
 from monai_diffaug.synthesis.requests import SynthesisRequest
 from monai_diffaug.synthesis.rules import Background, BlackBorder, Glare, Lumen, Overlay
+from monai_diffaug.synthesis.sizes import EmpiricalSize, PhysicalSize, RelativeSize
 from monai_diffaug.synthesis.synthesizer import AbnormalitySynthesizer, SynthesisResult
 from monai_diffaug.synthesis.validator import ChangeValidator, LatentValidator, NetworkValidator
 from monai_diffaug.synthesis.window import Window, WindowSampler

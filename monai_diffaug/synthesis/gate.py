@@ -90,7 +90,9 @@ class QualityGate:
         covered = float((found * mask).sum() / mask.sum().clamp_min(1))
         return (LESION_BEFORE,) if covered >= self.before or _holds_lesion(found, mask) else ()
 
-    def judge(self, mask: Tensor, pred: Tensor, paint: Tensor, *, change: float, before: tuple[str, ...] = ()) -> Verdict:
+    def judge(
+        self, mask: Tensor, pred: Tensor, paint: Tensor, *, change: float, before: tuple[str, ...] = ()
+    ) -> Verdict:
         """Judge a painted window.
 
         Args:

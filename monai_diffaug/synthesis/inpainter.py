@@ -44,9 +44,7 @@ class Inpainter(Protocol):
     def encode(self, image: Tensor) -> Tensor:
         """Return the latent (N, c, *latent) of windows (N, C, *size) with values in [-1, 1]."""
 
-    def inpaint(
-        self, canvas: Canvas, prompts: Sequence[str], seeds: Sequence[int], keep: Keep | None = None
-    ) -> Tensor:
+    def inpaint(self, canvas: Canvas, prompts: Sequence[str], seeds: Sequence[int], keep: Keep | None = None) -> Tensor:
         """Return painted latents (N, c, *latent); may stop as soon as ``keep`` keeps no sample."""
 
     def decode(self, latent: Tensor) -> Tensor:
@@ -98,9 +96,7 @@ class TextureInpainter:
     def decode(self, latent: Tensor) -> Tensor:
         return latent.clamp(-1, 1)
 
-    def inpaint(
-        self, canvas: Canvas, prompts: Sequence[str], seeds: Sequence[int], keep: Keep | None = None
-    ) -> Tensor:
+    def inpaint(self, canvas: Canvas, prompts: Sequence[str], seeds: Sequence[int], keep: Keep | None = None) -> Tensor:
         painted = [
             self._paint(source, label[0], paint[0], prompt, seed)
             for source, label, paint, prompt, seed in zip(

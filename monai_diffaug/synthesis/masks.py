@@ -1,4 +1,4 @@
-"""Shape, size and place of a new abnormality: shapes by formula, and shapes from a bank of real outlines."""
+"""Shape and place of a new abnormality: shapes by formula, and shapes from a bank of real outlines."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Protocol
 import numpy as np
 from scipy import ndimage
 
+from monai_diffaug.synthesis.sizes import Size
 from monai_diffaug.synthesis.window import bounding_box
 
-Size = Callable[[Sequence[float], np.random.Generator], float]
-"""``size(field, rng) -> diameter``: draw a diameter; ``field`` is the image's physical extent on each axis."""
 Shape = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
@@ -24,58 +23,6 @@ class MaskSampler(Protocol):
 
     def __call__(self, allowed: np.ndarray, spacing: Sequence[float], rng: np.random.Generator) -> np.ndarray:
         """Return a bool mask (*spatial) for ``allowed`` bool (*spatial); ``spacing`` in mm, 1 where unknown."""
-
-
-class RelativeSize:
-    """Draw diameters as a fraction of the image's shortest side, uniform in the logarithm.
-
-    Example:
-        >>> import numpy as np
-        >>> 30 <= RelativeSize(0.1, 0.2)((300, 400), np.random.default_rng(0)) <= 60
-        True
-    """
-
-    def __init__(self, low: float, high: float) -> None:
-        _check_range(low, high)
-        self.low, self.high = low, high
-
-    def __call__(self, field: Sequence[float], rng: np.random.Generator) -> float:
-        return min(field) * _log_uniform(self.low, self.high, rng)
-
-
-class PhysicalSize:
-    """Draw diameters in mm (pixels where spacing is unknown), uniform in the logarithm.
-
-    Example:
-        >>> import numpy as np
-        >>> 4 <= PhysicalSize(4, 12)((300, 400), np.random.default_rng(0)) <= 12
-        True
-    """
-
-    def __init__(self, low: float, high: float) -> None:
-        _check_range(low, high)
-        self.low, self.high = low, high
-
-    def __call__(self, field: Sequence[float], rng: np.random.Generator) -> float:
-        return _log_uniform(self.low, self.high, rng)
-
-
-class EmpiricalSize:
-    """Draw diameters in mm (pixels where spacing is unknown) from a list of observed ones.
-
-    Example:
-        >>> import numpy as np
-        >>> EmpiricalSize([5.0, 9.0])((300, 400), np.random.default_rng(0)) in (5.0, 9.0)
-        True
-    """
-
-    def __init__(self, diameters: Sequence[float]) -> None:
-        if not diameters or min(diameters) <= 0:
-            raise ValueError(f"diameters must be a non-empty list of positive numbers, got {list(diameters)[:5]}")
-        self.diameters = tuple(float(diameter) for diameter in diameters)
-
-    def __call__(self, field: Sequence[float], rng: np.random.Generator) -> float:
-        return float(rng.choice(self.diameters))
 
 
 class FormulaShapes:
@@ -148,7 +95,7 @@ class OutlineBank:
         """Return one outline scaled to diameter 1 around 0; ``offsets`` (dims, *spatial) in diameters."""
         outline = self.outlines[rng.integers(len(self.outlines))]
         outline = outline.transpose(rng.permutation(outline.ndim))
-        outline = np.flip(outline, [axis for axis in range(outline.ndim) if rng.random() < 0.5])
+        outline = np.flip(outline, tuple(axis for axis in range(outline.ndim) if rng.random() < 0.5))
         longest = max(outline.shape)
         centre = (np.array(outline.shape) - 1) / 2
         places = offsets * longest + centre.reshape(-1, *[1] * (offsets.ndim - 1))
@@ -201,7 +148,9 @@ class RandomMask:
     def _blob(self, diameter: float, spacing: Sequence[float], rng: np.random.Generator) -> np.ndarray:
         """Return the blob in its own bounding box."""
         reach = [int(np.ceil(0.85 * diameter / s)) + 1 for s in spacing]
-        grid = np.meshgrid(*(np.arange(-r, r + 1) * (s / diameter) for r, s in zip(reach, spacing, strict=True)), indexing="ij")
+        grid = np.meshgrid(
+            *(np.arange(-r, r + 1) * (s / diameter) for r, s in zip(reach, spacing, strict=True)), indexing="ij"
+        )
         blob = largest_component(self.shape(np.stack(grid), rng))
         return blob[_box(blob)] if blob.any() else blob
 
@@ -232,12 +181,3 @@ def _place(blob: np.ndarray, allowed: np.ndarray, places: np.ndarray, rng: np.ra
 def _box(mask: np.ndarray) -> tuple[slice, ...]:
     low, high = bounding_box(mask)
     return tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-
-
-def _log_uniform(low: float, high: float, rng: np.random.Generator) -> float:
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-
-
-def _check_range(low: float, high: float) -> None:
-    if not 0 < low <= high:
-        raise ValueError(f"a size range must rise from above 0, got {low} to {high}")

@@ -59,9 +59,14 @@ def test_far_slower_than_recorded(rate: float | None, slow: bool) -> None:
 
 def test_bad_inputs_are_listed_each_once_with_its_source() -> None:
     text = summarise([], [("a.png", "image in/a.png: it is empty"), ("b.tif", ".tif is not supported")]).text
-    assert text.splitlines()[-2:] == ["bad input: image in/a.png: it is empty", "bad input: b.tif: .tif is not supported"]
+    assert text.splitlines()[-2:] == [
+        "bad input: image in/a.png: it is empty",
+        "bad input: b.tif: .tif is not supported",
+    ]
 
 
 def test_equal_notes_are_counted() -> None:
-    text = summarise([line("")], [], notes=[("a.png", "alpha dropped"), ("b.png", "x"), ("c.png", "alpha dropped")]).text
+    text = summarise(
+        [line("")], [], notes=[("a.png", "alpha dropped"), ("b.png", "x"), ("c.png", "alpha dropped")]
+    ).text
     assert text.splitlines()[-2:] == ["note: alpha dropped: a.png and 1 more", "note: x: b.png"]

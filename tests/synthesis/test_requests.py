@@ -1,4 +1,4 @@
-"""What a caller asks for is checked at the door: clear errors, plain arrays behind it, nothing of the caller's changed."""
+"""What a caller asks for is checked at the door: clear errors, plain arrays behind it, inputs left as they were."""
 
 from __future__ import annotations
 

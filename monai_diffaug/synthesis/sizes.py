@@ -1,0 +1,71 @@
+"""How large a new abnormality is: distributions of its diameter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+Size = Callable[[Sequence[float], np.random.Generator], float]
+"""``size(field, rng) -> diameter``: draw a diameter; ``field`` is the image's physical extent on each axis."""
+
+
+class RelativeSize:
+    """Draw diameters as a fraction of the image's shortest side, uniform in the logarithm.
+
+    Example:
+        >>> import numpy as np
+        >>> 30 <= RelativeSize(0.1, 0.2)((300, 400), np.random.default_rng(0)) <= 60
+        True
+    """
+
+    def __init__(self, low: float, high: float) -> None:
+        _check_range(low, high)
+        self.low, self.high = low, high
+
+    def __call__(self, field: Sequence[float], rng: np.random.Generator) -> float:
+        return min(field) * _log_uniform(self.low, self.high, rng)
+
+
+class PhysicalSize:
+    """Draw diameters in mm (pixels where spacing is unknown), uniform in the logarithm.
+
+    Example:
+        >>> import numpy as np
+        >>> 4 <= PhysicalSize(4, 12)((300, 400), np.random.default_rng(0)) <= 12
+        True
+    """
+
+    def __init__(self, low: float, high: float) -> None:
+        _check_range(low, high)
+        self.low, self.high = low, high
+
+    def __call__(self, field: Sequence[float], rng: np.random.Generator) -> float:
+        return _log_uniform(self.low, self.high, rng)
+
+
+class EmpiricalSize:
+    """Draw diameters in mm (pixels where spacing is unknown) from a list of observed ones.
+
+    Example:
+        >>> import numpy as np
+        >>> EmpiricalSize([5.0, 9.0])((300, 400), np.random.default_rng(0)) in (5.0, 9.0)
+        True
+    """
+
+    def __init__(self, diameters: Sequence[float]) -> None:
+        if not diameters or min(diameters) <= 0:
+            raise ValueError(f"diameters must be a non-empty list of positive numbers, got {list(diameters)[:5]}")
+        self.diameters = tuple(float(diameter) for diameter in diameters)
+
+    def __call__(self, field: Sequence[float], rng: np.random.Generator) -> float:
+        return float(rng.choice(self.diameters))
+
+
+def _log_uniform(low: float, high: float, rng: np.random.Generator) -> float:
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def _check_range(low: float, high: float) -> None:
+    if not 0 < low <= high:
+        raise ValueError(f"a size range must rise from above 0, got {low} to {high}")
