@@ -170,7 +170,9 @@ def _find(bundle: str | Path) -> Path:
         return path.resolve()
     if "/" in str(bundle) or path.exists():
         raise FileNotFoundError(f"{bundle} is no bundle folder: it has no configs/metadata.json")
-    raise FileNotFoundError(f"bundle {str(bundle)!r} is unknown; shipped bundles: {', '.join(shipped)}; or give a folder")
+    raise FileNotFoundError(
+        f"bundle {str(bundle)!r} is unknown; shipped bundles: {', '.join(shipped)}; or give a folder"
+    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -174,7 +174,7 @@ def _replay(args: argparse.Namespace) -> int:
         try:
             results.append(replayer(line, args.output))
         except ValueError as error:
-            bad.append(str(error))
+            bad.append(str(error) if line["id"] in str(error) else f"{line['id']}: {error}")
     return _report_replay(replayer, results, bad)
 
 

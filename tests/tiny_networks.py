@@ -74,8 +74,7 @@ def tiny_inpainter(
         tiny_autoencoder(spatial_dims, in_channels),
         tiny_denoiser(spatial_dims),
         tiny_text_encoder(),
-        latent_mean=[0.1, -0.2],
-        latent_std=[0.5, 2.0],
+        latent_statistics=([0.1, -0.2], [0.5, 2.0]),
         levels=uniform_levels(steps),
         guidance_scale=guidance_scale,
     )

@@ -15,6 +15,7 @@ from monai_diffaug.synthesis import (
     ImageFormat,
     Inpainter,
     LatentValidator,
+    LesionPlan,
     Planner,
     PromptBank,
     QualityGate,
@@ -22,6 +23,7 @@ from monai_diffaug.synthesis import (
     Regions,
     RelativeSize,
     Renderer,
+    SynthesisResult,
     TextureInpainter,
     WindowSampler,
 )
@@ -64,7 +66,8 @@ def toy_planner(
         regions or Regions(),
         RandomMask(FormulaShapes(), RelativeSize(*(size or SIZES[spatial_dims]))),
         PromptBank(
-            ["{size} {name}, {colour}", "{outline} {name}, {colour}", "{name}"], {"colour": ["redder", "paler"]}
+            ["{size} {name}, {colour}", "{outline} {name}, {colour}", "{name}"],
+            {"colour": ["redder", "paler", "darker", "brighter"]},
         ),
         WindowSampler(GRIDS[spatial_dims]),
         abnormalities=abnormalities,
@@ -95,3 +98,14 @@ def toy_synthesizer(
             batch_size=batch_size,
         ),
     )
+
+
+def assert_untouched_outside(result: SynthesisResult, plans: Sequence[LesionPlan], image: np.ndarray) -> None:
+    """Assert that only accepted paint masks differ from the image, and that inside of them most pixels do."""
+    paint = np.zeros(image.shape[1:], bool)
+    for plan, one in zip(plans, result.record.abnormalities, strict=True):
+        paint |= plan.paint & one.accepted
+    assert result.image.dtype == image.dtype and result.image.shape == image.shape
+    assert result.image[:, ~paint].tobytes() == image[:, ~paint].tobytes()
+    if result.record.accepted:
+        assert (result.image != image)[:, result.mask[0] > 0].mean() > 0.5

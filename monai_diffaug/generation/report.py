@@ -46,7 +46,7 @@ def summarise(
         lines: the manifest.
         bad: inputs that could not be used.
         notes: (source, sentence) of what was done to usable inputs; equal ones are counted.
-        rate: accepted samples a second of this run, None when nothing was made in it.
+        rate: accepted samples a second of this run, None or 0 when nothing was accepted in it.
         recorded_rate: the same as the bundle's authors measured it.
     """
     accepted = sum(line["accepted"] for line in lines)
@@ -62,7 +62,7 @@ def summarise(
             f"more than 40 % refused: {share} of the attempts; look at gallery.html, try other "
             "prompts or larger sizes, and check that the images are of the kind this bundle was trained on"
         )
-    if rate is not None and recorded_rate and rate < recorded_rate / 4:
+    if rate and recorded_rate and rate < recorded_rate / 4:
         text.append(
             f"far slower than the bundle's recorded rate: {rate:.2f} accepted samples a second against "
             f"{recorded_rate:g}; try a larger --batch-size, --device cuda, or a machine with nothing else running"

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from monai_diffaug.synthesis.prompts import split_words
+
 _BOS, _EOS, _PAD, _FIRST_WORD = 0, 1, 2, 3
-
-
-def split_words(text: str) -> list[str]:
-    """Split text into lower-case words without punctuation; a hyphen separates."""
-    return re.findall(r"[^\W_]+", text.lower())
 
 
 class WordTextEncoder(nn.Module):

@@ -6,7 +6,7 @@
     -> ``regions``       where an abnormality may lie (``rules``: border, glare, lumen, overlays)
     -> ``masks``         shape, size (``sizes``) and place
     -> ``prompts``       text that fits the drawn mask (``attributes``: the words, measured)
-    -> ``window``        crop around the mask, resample to the network grid and back
+    -> ``window``        the box around the mask (``resample``: to the network grid and back)
     -> ``planner``       the stages above, drawn from one seed
     -> ``inpainter``     encode, inpaint, decode (``latent_diffusion`` on ``diffusion``: the real one)
     -> ``validator``     latent to predicted mask
@@ -17,6 +17,7 @@
     -> ``provenance``    the record
     -> ``synthesizer``   all of it: one sample from one seed
 """
+
 from __future__ import annotations
 
 from monai_diffaug.synthesis.gate import QualityGate, Verdict

@@ -40,8 +40,8 @@ class QualityGate:
         offset: greatest shift of the centroid over the diameter; never below one cell.
         spill: greatest share of the prediction outside the paint mask.
         before: greatest share of the mask that may be predicted before anything is painted.
-        reconstruction_error: the autoencoder's own mean error, in units of the [-1, 1] range.
-        change: the least change inside the mask, in multiples of ``reconstruction_error``.
+        reconstruction_error: the autoencoder's own mean error, in units of the [-1, 1] range; less change inside the
+            mask than three times that is no paint.
         early_level: noise level from which on hopeless samples are refused during sampling.
         iou_alone: only the overlap decides, as in the paper; the other checks are recorded.
         near_copies: descriptors of the training windows, where a bundle has them.
@@ -62,7 +62,6 @@ class QualityGate:
         spill: float = 0.05,
         before: float = 0.1,
         reconstruction_error: float = 0.01,
-        change: float = 3.0,
         early_level: float = 0.5,
         iou_alone: bool = False,
         near_copies: NearCopies | None = None,
@@ -73,7 +72,7 @@ class QualityGate:
         self.offset = offset
         self.spill = spill
         self.before = before
-        self.min_change = change * reconstruction_error
+        self.min_change = 3 * reconstruction_error
         self.early_level = early_level
         self.iou_alone = iou_alone
         self.near_copies = near_copies
@@ -123,7 +122,8 @@ class QualityGate:
 
     def thresholds(self) -> dict[str, float | bool]:
         """Return every number that decides, for the run's report."""
-        return {name: value for name, value in vars(self).items() if name != "near_copies"}
+        copies = {"near_copy": self.near_copies.threshold} if self.near_copies else {}
+        return {name: value for name, value in vars(self).items() if name != "near_copies"} | copies
 
 
 def overlap(mask: Tensor, pred: Tensor) -> float:

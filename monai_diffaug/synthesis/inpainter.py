@@ -12,6 +12,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from monai_diffaug.synthesis.prompts import split_words
+
 Keep = Callable[[float, Tensor], Tensor]
 """``keep(level, denoised) -> bool (N,)``: asked during sampling, False where a sample is refused already."""
 
@@ -54,7 +56,7 @@ class Inpainter(Protocol):
 # Words that the texture obeys: (change of brightness, change of redness, roughness factor).
 _WORDS = {
     "paler": (0.30, -0.10, 1.0),
-    "redder": (-0.05, 0.30, 1.0),
+    "redder": (0.0, 0.30, 1.0),
     "brighter": (0.30, 0.0, 1.0),
     "darker": (-0.35, 0.0, 1.0),
     "smooth": (0.0, 0.0, 0.35),
@@ -128,7 +130,7 @@ class TextureInpainter:
 
 def _obey(prompt: str) -> tuple[float, float, float]:
     """Return the summed change of brightness and redness, and the product of roughness, that the words ask for."""
-    asked = [_WORDS[word] for word in prompt.lower().replace(",", " ").split() if word in _WORDS]
+    asked = [_WORDS[word] for word in split_words(prompt) if word in _WORDS]
     roughness = math.prod(r for _, _, r in asked)
     return sum(b for b, _, _ in asked), sum(r for _, r, _ in asked), roughness
 

@@ -14,6 +14,12 @@ def label_value(label: np.ndarray | None, value: int) -> int:
     return 255 if bool(((label == 0) | (label == 255)).all()) else value
 
 
+def check_fits(label: np.ndarray | None, value: int) -> None:
+    """Raise ValueError when the label's dtype cannot hold ``value``."""
+    if label is not None and np.issubdtype(label.dtype, np.integer) and value > np.iinfo(label.dtype).max:
+        raise ValueError(f"value {value} does not fit a label of dtype {label.dtype}; store the label in a wider one")
+
+
 def merge(label: np.ndarray | None, mask: np.ndarray, value: int, protected: Sequence[int] = ()) -> np.ndarray:
     """Return a label map with ``value`` where the mask is and no protected value stands.
 
@@ -30,8 +36,7 @@ def merge(label: np.ndarray | None, mask: np.ndarray, value: int, protected: Seq
         label = np.zeros(mask.shape, np.uint8 if value < 256 else np.uint16)
     if label.shape != mask.shape:
         raise ValueError(f"label has shape {label.shape} but the mask has {mask.shape}; they must be equal")
-    if np.issubdtype(label.dtype, np.integer) and value > np.iinfo(label.dtype).max:
-        raise ValueError(f"value {value} does not fit a label of dtype {label.dtype}; store the label in a wider one")
+    check_fits(label, value)
     merged = label.copy()
     merged[mask & ~np.isin(label, list(protected))] = value
     return merged

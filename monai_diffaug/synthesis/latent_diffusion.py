@@ -73,8 +73,7 @@ class LatentDiffusionInpainter:
         autoencoder: ``encode(image)[0]`` is the latent mean, ``decode(latent)`` the image, as MONAI's AutoencoderKL.
         denoiser: ``denoiser(x, timesteps, context=context) -> (N, c, *latent)``, as MONAI's DiffusionModelUNet.
         text_encoder: ``text_encoder(prompts, scale) -> context (N, L, C)``; the prompt "" is the null context.
-        latent_mean: (c,), per-channel mean of the autoencoder's latents.
-        latent_std: (c,), their standard deviation, above 0.
+        latent_statistics: per-channel mean and standard deviation of the autoencoder's latents, (c,) each.
         levels: pairs (level, next level); None means eight uniform steps.
         prediction: turns the network into a denoiser: ``velocity_denoiser``, or for example
             ``functools.partial(v_denoiser, alphas_cumprod=table)``.
@@ -94,7 +93,7 @@ class LatentDiffusionInpainter:
         ...     def forward(self, x, timesteps, context): return x[:, :1]
         >>> class Text(torch.nn.Module):
         ...     def forward(self, prompts, scale): return torch.zeros(len(prompts), 1, 4)
-        >>> inpainter = LatentDiffusionInpainter(Halve(), Denoiser(), Text(), latent_mean=[0.0], latent_std=[1.0])
+        >>> inpainter = LatentDiffusionInpainter(Halve(), Denoiser(), Text(), latent_statistics=([0.0], [1.0]))
         >>> image, mask = torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)
         >>> latent = inpainter.encode(image)
         >>> canvas = Canvas(latent, latent, mask, mask, torch.zeros(1))
@@ -108,8 +107,7 @@ class LatentDiffusionInpainter:
         denoiser: nn.Module,
         text_encoder: nn.Module,
         *,
-        latent_mean: Sequence[float] | Tensor,
-        latent_std: Sequence[float] | Tensor,
+        latent_statistics: tuple[Sequence[float] | Tensor, Sequence[float] | Tensor],
         levels: Levels | None = None,
         prediction: Callable[[Network], Denoise] = velocity_denoiser,
         guidance_scale: float = 1.0,
@@ -118,11 +116,10 @@ class LatentDiffusionInpainter:
         self.autoencoder: Any = autoencoder.eval()
         self.denoiser = denoiser.eval()
         self.text_encoder = text_encoder.eval()
-        self.latent_mean = torch.as_tensor(latent_mean, dtype=torch.float32)
-        self.latent_std = torch.as_tensor(latent_std, dtype=torch.float32)
+        self.latent_mean, self.latent_std = (torch.as_tensor(one, dtype=torch.float32) for one in latent_statistics)
         if self.latent_mean.ndim != 1 or self.latent_mean.shape != self.latent_std.shape or self.latent_std.min() <= 0:
             raise ValueError(
-                "latent_mean and latent_std must hold one number a latent channel, deviations above 0; got shapes "
+                "latent_statistics must be means and deviations, one a latent channel, deviations above 0; got shapes "
                 f"{tuple(self.latent_mean.shape)} and {tuple(self.latent_std.shape)}"
             )
         self.levels = uniform_levels(8) if levels is None else [(float(a), float(b)) for a, b in levels]

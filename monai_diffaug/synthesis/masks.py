@@ -33,7 +33,7 @@ class FormulaShapes:
         lobes: greatest relative wave of the radius; 0 gives ellipsoids.
     """
 
-    def __init__(self, *, elongation: tuple[float, float] = (1.0, 2.5), lobes: float = 0.6) -> None:
+    def __init__(self, *, elongation: tuple[float, float] = (1.0, 2.5), lobes: float = 0.75) -> None:
         if not 1 <= elongation[0] <= elongation[1]:
             raise ValueError(f"elongation must be a rising range from 1, got {tuple(elongation)}")
         if not 0 <= lobes < 0.8:
@@ -112,6 +112,7 @@ class RandomMask:
 
     Example:
         >>> import numpy as np
+        >>> from monai_diffaug.synthesis import PhysicalSize
         >>> sampler = RandomMask(FormulaShapes(), PhysicalSize(10, 30))
         >>> mask = sampler(np.ones((64, 96), bool), (1.0, 1.0), np.random.default_rng(3))
         >>> mask.shape, bool(mask.any())

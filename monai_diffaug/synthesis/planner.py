@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ import numpy as np
 from monai_diffaug.synthesis.attributes import size_word
 from monai_diffaug.synthesis.blend import paint_mask
 from monai_diffaug.synthesis.masks import MaskSampler, NoRoomError
-from monai_diffaug.synthesis.prompts import SIZE_WORDS, Abnormality, PromptBank
+from monai_diffaug.synthesis.prompts import SIZE_WORDS, Abnormality, PromptBank, split_words
 from monai_diffaug.synthesis.regions import Regions
 from monai_diffaug.synthesis.requests import SynthesisRequest
 from monai_diffaug.synthesis.window import Window, WindowSampler
@@ -64,8 +63,14 @@ class Planner:
         margin: float = 0.1,
         max_attempts: int = 4,
     ) -> None:
-        if not abnormalities or len({one.name for one in abnormalities}) < len(abnormalities):
-            raise ValueError(f"abnormalities must be a non-empty list of distinct names, got {list(abnormalities)}")
+        if (
+            not abnormalities
+            or not sum(one.weight for one in abnormalities)
+            or len({one.name for one in abnormalities}) < len(abnormalities)
+        ):
+            raise ValueError(
+                f"abnormalities must have distinct names and weights that are not all 0, got {list(abnormalities)}"
+            )
         if max_attempts < 1 or not counts or min(counts) < 0 or sum(counts) <= 0:
             raise ValueError(f"max_attempts and counts must be positive, got {max_attempts} and {list(counts)}")
         self.regions, self.masks, self.prompts, self.windows = regions, masks, prompts, windows
@@ -84,20 +89,18 @@ class Planner:
         """
         self.check_order(request.prompt, request.abnormality)
         rng = np.random.default_rng(request.seed)
-        spacing = request.spacing or (1.0,) * (unit_image.ndim - 1)
         regions = self.regions if request.mask is None else self.given_regions
         allowed = regions(unit_image, request.label, request.regions)
         count = 1 if request.mask is not None else int(rng.choice(len(self.counts), p=self.counts)) + 1
         plans: list[LesionPlan] = []
         for _ in range(count):
             try:
-                plan = self._draw(request, allowed, spacing, rng)
+                plans.append(self._draw(request, allowed, plans, rng))
             except NoRoomError:
                 if not plans:
                     raise
                 break  # fewer than drawn: the image is full
-            plans.append(plan)
-            allowed = allowed & ~paint_mask(plan.paint, None, margin=self.margin + 0.05)
+            allowed = allowed & ~plans[-1].paint
         return tuple(plans)
 
     def check_order(self, prompt: str | None, abnormality: str | None) -> None:
@@ -109,16 +112,20 @@ class Planner:
             self.prompts.check_words(prompt, names)
 
     def _draw(
-        self, request: SynthesisRequest, allowed: np.ndarray, spacing: Sequence[float], rng: np.random.Generator
+        self,
+        request: SynthesisRequest,
+        allowed: np.ndarray,
+        others: Sequence[LesionPlan],
+        rng: np.random.Generator,
     ) -> LesionPlan:
+        spacing = _spacing(request, allowed)
         abnormality = self._class(request.abnormality, rng)
-        mask = self._mask(request, allowed, spacing, rng)
+        mask, paint = self._apart(request, allowed, others, rng)
         prompt = request.prompt
         if prompt is None:
             prompt = self.prompts.draw(abnormality, mask, spacing, rng)
         else:
             self.prompts.check_size(prompt, mask, spacing)
-        paint = self.paint(mask, request.label)
         window = self.windows(paint, spacing, rng)
         seeds = tuple(int(seed) for seed in rng.integers(2**31 - 1, size=self.max_attempts))
         return LesionPlan(abnormality, prompt, mask, paint, window, seeds)
@@ -133,17 +140,39 @@ class Planner:
         weights = np.array([one.weight for one in self.abnormalities], float)
         return self.abnormalities[rng.choice(len(weights), p=weights / weights.sum())]
 
-    def _mask(
-        self, request: SynthesisRequest, allowed: np.ndarray, spacing: Sequence[float], rng: np.random.Generator
-    ) -> np.ndarray:
+    def _apart(
+        self,
+        request: SynthesisRequest,
+        allowed: np.ndarray,
+        others: Sequence[LesionPlan],
+        rng: np.random.Generator,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return a mask and its paint mask, which keeps clear of those drawn before.
+
+        Drawn again rather than cut, so that a paint mask depends on nothing but its own mask and the label: replay
+        does not know the abnormalities that were refused.
+        """
+        for _ in range(8):
+            mask = self._mask(request, allowed, rng)
+            paint = self.paint(mask, request.label)
+            if not any((paint & other.paint).any() for other in others):
+                return mask, paint
+        raise NoRoomError("no room for one more abnormality beside those drawn before")
+
+    def _mask(self, request: SynthesisRequest, allowed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if request.mask is not None:
             return _given(np.asarray(request.mask) != 0, allowed)
-        asked = [word for word in re.findall(r"\w+", (request.prompt or "").lower()) if word in SIZE_WORDS]
+        spacing = _spacing(request, allowed)
+        asked = [word for word in split_words(request.prompt or "") if word in SIZE_WORDS]
         for _ in range(32):  # a size word in the user's text steers the size
             mask = self.masks(allowed, spacing, rng)
             if not asked or size_word(mask, spacing, self.prompts.size_cuts) in asked:
                 return mask
         raise NoRoomError(f"no {asked[0]} abnormality fits the allowed places or the bundle's sizes; change the prompt")
+
+
+def _spacing(request: SynthesisRequest, allowed: np.ndarray) -> tuple[float, ...]:
+    return tuple(request.spacing or (1.0,) * allowed.ndim)
 
 
 def _given(mask: np.ndarray, allowed: np.ndarray) -> np.ndarray:

@@ -97,7 +97,7 @@ class PromptBank:
         Warns:
             UserWarning: naming the words that the bank does not know; they have no effect.
         """
-        words = _words(prompt)
+        words = split_words(prompt)
         content = self.content_words(names)
         if not content.intersection(words):
             raise ValueError(
@@ -110,7 +110,7 @@ class PromptBank:
     def check_size(self, prompt: str, mask: np.ndarray, spacing: Sequence[float]) -> None:
         """Raise ValueError when a size word of ``prompt`` contradicts the mask, bool (*spatial)."""
         true = size_word(mask, spacing, self.size_cuts)
-        wrong = [word for word in _words(prompt) if word in SIZE_WORDS and word != true]
+        wrong = [word for word in split_words(prompt) if word in SIZE_WORDS and word != true]
         if wrong:
             raise ValueError(
                 f"prompt {prompt!r} says {wrong[0]!r} but the mask is {true}; "
@@ -122,8 +122,9 @@ class PromptBank:
         texts = [*names, *SIZE_WORDS, "round", "oval", "lobed", "irregular"]
         texts += [word for words in self.attributes.values() for word in words]
         texts += [re.sub(r"{\w+}", "", template) for template in self.templates]
-        return {word for text in texts for word in _words(text)} - self.filler
+        return {word for text in texts for word in split_words(text)} - self.filler
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"[\w-]+", text.lower())
+def split_words(text: str) -> list[str]:
+    """Return lower-case words without punctuation; a hyphen separates. Everyone who reads a prompt reads it so."""
+    return re.findall(r"[^\W_]+", text.lower())

@@ -67,7 +67,7 @@ class AbnormalityRecord:
         return self.attempts[-1].iou if self.accepted else max(attempt.iou for attempt in self.attempts)
 
     def to_json(self) -> dict[str, Any]:
-        body = asdict(self)
+        body = _plain(asdict(self))
         return {"class": body.pop("name"), **body, "iou": self.iou}
 
     @classmethod
@@ -131,7 +131,7 @@ class SynthesisRecord:
             "accepted": self.accepted,
             "prompt": self.prompt,
             "iou": self.iou,
-            "attempts": [{**asdict(attempt), "reasons": list(attempt.reasons)} for attempt in self.attempts],
+            "attempts": [_plain(asdict(attempt)) for attempt in self.attempts],
             "abnormalities": [one.to_json() for one in self.abnormalities],
             "unit": self.unit,
             "batch_size": self.batch_size,
@@ -152,10 +152,16 @@ class SynthesisRecord:
         )
 
 
+def _plain(value: Any) -> Any:
+    """Return tuples as lists, at any depth, so that JSON gives back what was written."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
 def file_digest(path: Path) -> str:
     """Return the sha256 of a file's bytes, as hexadecimal."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @functools.cache

@@ -97,6 +97,7 @@ class Renderer:
         for index, site in enumerate(group):
             verdict = verdicts[index]
             stopped = index in early.verdicts
+            site.patch = site.patch if verdict.accepted or audit else None
             site.attempts.append(Attempt(seeds[index], verdict.iou, verdict.accepted, verdict.reasons, stopped))
 
     def _deliver(self, sites: list[Site], latents: Tensor) -> list[Verdict]:

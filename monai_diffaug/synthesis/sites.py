@@ -71,9 +71,10 @@ class Site:
         return patch
 
     def paste_patch(self, image: np.ndarray) -> None:
-        """Copy the delivered pixels of the spot into ``image`` (C, *spatial), in place."""
+        """Copy the painted pixels into ``image`` (C, *spatial), in place; the spots of neighbours may overlap."""
         if self.patch is not None:
-            image[(slice(None), *self.spot)] = self.patch[self._inside_box(self.spot)]
+            target = image[(slice(None), *self.spot)]
+            np.copyto(target, self.patch[self._inside_box(self.spot)], where=self.alpha > 0)
 
     def paste_prediction(self, pred: np.ndarray) -> None:
         """Add the last prediction to ``pred``, bool (*spatial), in place."""

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from monai_diffaug.synthesis.attributes import extent_of
 from monai_diffaug.synthesis.images import ImageFormat
-from monai_diffaug.synthesis.labels import label_value, merge
+from monai_diffaug.synthesis.labels import check_fits, label_value, merge
 from monai_diffaug.synthesis.planner import LesionPlan, Planner
 from monai_diffaug.synthesis.prompts import Abnormality
 from monai_diffaug.synthesis.provenance import AbnormalityRecord, SynthesisRecord, versions
@@ -117,7 +117,10 @@ class AbnormalitySynthesizer:
         return self._draw(checked(request, self.images))
 
     def _draw(self, case: SynthesisRequest) -> tuple[LesionPlan, ...]:
-        return self.planner(case, self.images.to_unit(case.image))
+        plans = self.planner(case, self.images.to_unit(case.image))
+        for plan in plans:
+            check_fits(case.label, label_value(case.label, plan.abnormality.value))
+        return plans
 
     def replay(self, request: SynthesisRequest, record: SynthesisRecord) -> SynthesisResult:
         """Render the recorded, accepted attempts again, without gating.
@@ -179,7 +182,7 @@ class AbnormalitySynthesizer:
             unit="pixels" if case.spacing is None else "mm",
             batch_size=self.renderer.batch_size,
             weights=dict(self.weights),
-            versions=versions(),
+            versions=dict(versions()),
         )
 
 
@@ -222,9 +225,8 @@ def _paste(image: np.ndarray, sites: Sequence[Site]) -> np.ndarray:
 
 def _split(mask: np.ndarray, painted: Sequence[AbnormalityRecord]) -> list[np.ndarray]:
     """Return each abnormality's own part of a sample's mask, found by its bounding box."""
-    if len(painted) == 1:
-        return [mask]
-    components, _ = ndimage.label(mask)
+    # One abnormality may be of several parts where a user gave the mask; several are of one part each.
+    components = mask.astype(int) if len(painted) == 1 else ndimage.label(mask)[0]
     boxes = ndimage.find_objects(components)
     wanted = [tuple(slice(a, b) for a, b in zip(*one.bbox, strict=True)) for one in painted]
     if any(box not in boxes for box in wanted):

@@ -50,7 +50,7 @@ def test_a_sample_without_room_has_no_prompt_to_count() -> None:
     assert "1  no room" in text and "more than 40 % refused" in text and "refused by prompt" not in text
 
 
-@pytest.mark.parametrize(("rate", "slow"), [(None, False), (8.0, False), (2.1, False), (1.9, True)])
+@pytest.mark.parametrize(("rate", "slow"), [(None, False), (0.0, False), (8.0, False), (2.1, False), (1.9, True)])
 def test_far_slower_than_recorded(rate: float | None, slow: bool) -> None:
     text = summarise([line("")], [], rate=rate, recorded_rate=8.0).text
     assert ("far slower than the bundle's recorded rate" in text) is slow

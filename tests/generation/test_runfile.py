@@ -11,8 +11,13 @@ from monai_diffaug.generation.runfile import check_output, claim_output, read_ru
 
 RUN = {
     **dict.fromkeys(("bundle", "bundle_root", "preset", "prompts", "images_root"), "x"),
-    **{"variant": None, "intensity_range": [0, 255], "batch_size": 1, "weights": {}},
-    **{"environment": {"threads": 1}, "versions": {"torch": "2"}, "order": {"seed": 0}},
+    "variant": None,
+    "intensity_range": [0, 255],
+    "batch_size": 1,
+    "weights": {},
+    "environment": {"threads": 1},
+    "versions": {"torch": "2"},
+    "order": {"seed": 0},
 }
 
 

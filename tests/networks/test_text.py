@@ -9,7 +9,8 @@ import sys
 import pytest
 import torch
 
-from monai_diffaug.networks.text import WordTextEncoder, split_words
+from monai_diffaug.networks.text import WordTextEncoder
+from monai_diffaug.synthesis.prompts import split_words
 from tests.tiny_networks import WORDS, tiny_text_encoder
 
 

@@ -52,6 +52,15 @@ def test_a_ball_is_round_and_a_cigar_oval(spatial_dims):
     assert outline_word(ellipsoid(spatial_dims, 20, 8), ones(spatial_dims)) == "oval"
 
 
+@pytest.mark.parametrize("radius", [1, 2, 3, 4, 5, 6, 8, 11])
+def test_balls_of_every_size_are_round(spatial_dims, radius):
+    """The steps of a small digital ball's surface are no lobes."""
+    for at in (10, 10.5):
+        for size in (radius, radius + 0.5):
+            mask = ball(spatial_dims, size, centre=[at + 2] * spatial_dims, shape=[26] * spatial_dims)
+            assert outline_word(mask, ones(spatial_dims)) == "round"
+
+
 def test_outline_word_follows_the_spacing(spatial_dims):
     """What is stretched in voxels may be round in mm, and the reverse."""
     spacing = (0.5, 1.0, 1.0)[:spatial_dims]

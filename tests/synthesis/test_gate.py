@@ -78,7 +78,7 @@ def test_monotone_in_its_threshold(spatial_dims):
 
 @pytest.mark.parametrize(
     ("name", "loose", "strict"),
-    [("offset", 0.5, 0.05), ("spill", 0.5, 0.01), ("change", 1.0, 60.0), ("reconstruction_error", 0.01, 0.5)],
+    [("offset", 0.5, 0.05), ("spill", 0.5, 0.01), ("reconstruction_error", 0.01, 0.5)],
 )
 def test_monotone_in_every_other_threshold(spatial_dims, name, loose, strict):
     mask, pred = box(spatial_dims), box(spatial_dims, shift=2)
@@ -180,9 +180,9 @@ def test_iou_lies_in_the_unit_interval(iou):
 
 
 def test_thresholds_are_plain_and_complete():
-    thresholds = QualityGate(iou=0.6, offset=0.2, change=4.0, reconstruction_error=0.02).thresholds()
+    thresholds = QualityGate(iou=0.6, offset=0.2, reconstruction_error=0.02).thresholds()
     assert all(isinstance(value, (float, bool, int)) for value in thresholds.values())
-    assert thresholds["iou"] == 0.6 and thresholds["offset"] == 0.2 and thresholds["min_change"] == pytest.approx(0.08)
+    assert thresholds["iou"] == 0.6 and thresholds["offset"] == 0.2 and thresholds["min_change"] == pytest.approx(0.06)
     assert {"spill", "before", "early_level", "iou_alone"} <= set(thresholds)
 
 

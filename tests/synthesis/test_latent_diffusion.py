@@ -202,8 +202,7 @@ def test_networks_of_other_prediction_types_fit(wrapper, spatial_dims):
         tiny_autoencoder(spatial_dims),
         tiny_denoiser(spatial_dims),
         tiny_text_encoder(),
-        latent_mean=torch.zeros(2),
-        latent_std=torch.ones(2),
+        latent_statistics=(torch.zeros(2), torch.ones(2)),
         levels=variance_preserving_levels(ALPHAS, 2),
         prediction=partial(wrapper, alphas_cumprod=ALPHAS),
     )
@@ -252,7 +251,7 @@ def test_half_precision_networks_stay_close():
 def test_defaults_and_training_mode():
     autoencoder = tiny_autoencoder(2).train()
     inpainter = LatentDiffusionInpainter(
-        autoencoder, tiny_denoiser(2), tiny_text_encoder(), latent_mean=[0, 0], latent_std=[1, 1]
+        autoencoder, tiny_denoiser(2), tiny_text_encoder(), latent_statistics=([0, 0], [1, 1])
     )
     assert inpainter.levels == uniform_levels(8)
     assert not autoencoder.training
@@ -262,12 +261,12 @@ def test_defaults_and_training_mode():
 @pytest.mark.parametrize(("mean", "std"), [([0.0], [1.0, 1.0]), ([0.0, 0.0], [1.0, 0.0]), (0.0, 1.0)])
 def test_statistics_that_do_not_fit_are_refused(mean, std):
     with pytest.raises(ValueError, match="one number a latent channel"):
-        LatentDiffusionInpainter(nn.Identity(), nn.Identity(), nn.Identity(), latent_mean=mean, latent_std=std)
+        LatentDiffusionInpainter(nn.Identity(), nn.Identity(), nn.Identity(), latent_statistics=(mean, std))
 
 
 def test_latents_of_other_width_are_refused():
     inpainter = LatentDiffusionInpainter(
-        tiny_autoencoder(2), tiny_denoiser(2), tiny_text_encoder(), latent_mean=[0.0] * 4, latent_std=[1.0] * 4
+        tiny_autoencoder(2), tiny_denoiser(2), tiny_text_encoder(), latent_statistics=([0.0] * 4, [1.0] * 4)
     )
     with pytest.raises(ValueError, match="latents of 2 channels"):
         inpainter.encode(torch.zeros(1, 1, 16, 16))

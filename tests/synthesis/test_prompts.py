@@ -40,7 +40,7 @@ def test_size_and_outline_words_are_true(spatial_dims, radius, size):
 
 def test_every_word_is_drawn_and_the_order_is_shuffled_behind_the_head(spatial_dims):
     drawn = [
-        bank().draw(POLYP, sized(spatial_dims, 5), ones(spatial_dims), np.random.default_rng(seed)).split(", ")
+        bank().draw(POLYP, sized(spatial_dims, 6), ones(spatial_dims), np.random.default_rng(seed)).split(", ")
         for seed in range(60)
     ]
     assert {words[0] for words in drawn} == {"medium polyp"}

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import pickle
 import random
 
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
 
 from monai_diffaug.synthesis import (
     Abnormality,
-    ChangeValidator,
     FormulaShapes,
     Planner,
     PromptBank,
@@ -25,7 +22,7 @@ from monai_diffaug.synthesis import (
     SynthesisRequest,
     WindowSampler,
 )
-from tests.toys import GRIDS, SHAPES, ball, toy_image, toy_planner, toy_synthesizer
+from tests.toys import SHAPES, assert_untouched_outside, ball, toy_image, toy_planner, toy_synthesizer
 
 RANGES = {np.uint8: (0.0, 255.0), np.int16: (-1000.0, 3000.0), np.float32: (0.0, 1.0)}
 
@@ -43,16 +40,6 @@ def same(one, other):
         and one.mask.tobytes() == other.mask.tobytes()
         and one.record.abnormalities == other.record.abnormalities
     )
-
-
-def assert_untouched_outside(result, plans, image):
-    paint = np.zeros(image.shape[1:], bool)
-    for plan, one in zip(plans, result.record.abnormalities, strict=True):
-        paint |= plan.paint & one.accepted
-    assert result.image.dtype == image.dtype and result.image.shape == image.shape
-    assert result.image[:, ~paint].tobytes() == image[:, ~paint].tobytes()
-    if result.record.accepted:
-        assert (result.image != image)[:, result.mask[0] > 0].mean() > 0.5
 
 
 @pytest.mark.parametrize("dtype", list(RANGES))
@@ -190,128 +177,6 @@ def test_tensors_come_back_as_tensors(spatial_dims, synthesizer, toy_image):
     assert isinstance(mixed.label, np.ndarray) and isinstance(mixed.image, torch.Tensor)
 
 
-@pytest.mark.parametrize("channel", [False, True])
-def test_the_label_keeps_its_shape_and_dtype(spatial_dims, synthesizer, toy_image, channel):
-    label = np.zeros(SHAPES[spatial_dims], np.int32)
-    label = label[None] if channel else label
-    result = synthesizer(toy_image, label, seed=1)
-    assert result.label.shape == label.shape and result.label.dtype == label.dtype
-    assert synthesizer(toy_image, seed=1).label.shape == (1, *SHAPES[spatial_dims])
-
-
-def test_existing_lesions_stay_and_keep_their_gap(spatial_dims, toy_image):
-    radius = 16 if spatial_dims == 2 else 9
-    label = ball(spatial_dims, radius, centre=[radius] * spatial_dims).astype(np.uint8)
-    gap = int(np.ceil(0.05 * (2 * radius + 1)))
-    distance = ndimage.distance_transform_edt(label == 0)
-    accepted = 0
-    for seed in range(6):
-        result = toy_synthesizer(spatial_dims)(toy_image, label, seed=seed)
-        changed = (result.image != toy_image).any(0)
-        accepted += result.record.accepted
-        assert not (changed & (distance <= gap)).any() and not (result.mask[0].astype(bool) & (distance <= gap)).any()
-        assert (result.label[label > 0] == 1).all()
-        assert ((result.label > 0) == ((label > 0) | (result.mask[0] > 0))).all()
-    assert accepted
-
-
-def test_binary_labels_of_255_stay_binary(spatial_dims, synthesizer, toy_image):
-    label = ball(spatial_dims, 3, centre=[5] * spatial_dims).astype(np.uint8) * 255
-    result = synthesizer(toy_image, label, mask=ball(spatial_dims, 6), seed=1)
-    assert result.record.accepted
-    assert set(np.unique(result.label)) == {0, 255} and (result.label[result.mask[0] > 0] == 255).all()
-    assert result.record.abnormalities[0].value == 255
-
-
-def test_classes_and_protected_values(spatial_dims, toy_image):
-    """Organ 3 holds the abnormality; vessel 9, inside of it, is never overwritten."""
-    label = np.full(SHAPES[spatial_dims], 3, np.int16)
-    label[:, : label.shape[1] // 5] = 0
-    label[(slice(None), slice(-6, None))] = 9
-    planner = toy_planner(
-        spatial_dims,
-        regions=Regions(organ=(3,), protected=(9,)),
-        abnormalities=[Abnormality("polyp", 4), Abnormality("ulcer", 6)],
-    )
-    synthesizer = toy_synthesizer(spatial_dims, planner=planner)
-    values = set()
-    for seed in range(8):
-        result = synthesizer(toy_image, label, seed=seed)
-        new = result.mask[0] > 0
-        assert (label[new] == 3).all() and ((result.label == 9) == (label == 9)).all()
-        assert (result.label[~new] == label[~new]).all()
-        values |= set(np.unique(result.label[new]).tolist())
-    assert values == {4, 6}
-    named = synthesizer(toy_image, label, seed=0, abnormality="ulcer").record.abnormalities[0]
-    assert (named.name, named.value) == ("ulcer", 6)
-
-
-def test_several_lesions_are_all_in_the_result(spatial_dims, toy_image):
-    planner = toy_planner(spatial_dims, counts=(0, 1), size=(0.2, 0.3))
-    synthesizer = toy_synthesizer(spatial_dims, planner=planner, gate=QualityGate(iou=0.4))
-    both = 0
-    for seed in range(6):
-        request = SynthesisRequest(toy_image, seed)
-        result, plans = synthesizer.batch([request])[0], synthesizer.plan(request)
-        accepted = [plan for plan, one in zip(plans, result.record.abnormalities, strict=True) if one.accepted]
-        union = sum((plan.mask for plan in accepted), np.zeros(SHAPES[spatial_dims], int))
-        assert (result.mask[0] == union).all() and union.max() <= 1
-        both += len(accepted) == 2
-    assert both >= 3
-
-
-def test_neighbours_do_not_erase_each_other(spatial_dims, toy_image):
-    """Oblique lesions lie in each other's bounding boxes; each keeps the very pixels that it has alone."""
-    planner = Planner(
-        Regions(),
-        RandomMask(FormulaShapes(elongation=(3.0, 3.0), lobes=0.0), RelativeSize(0.4, 0.6)),
-        PromptBank(["{name}"]),
-        WindowSampler(GRIDS[spatial_dims]),
-        abnormalities=[Abnormality("polyp")],
-        counts=(0, 0, 0, 1),
-    )
-    synthesizer = toy_synthesizer(spatial_dims, planner=planner, gate=QualityGate(iou=0.2, offset=9.0, before=2.0))
-    crossing = 0
-    for seed in range(6):
-        request = SynthesisRequest(toy_image, seed)
-        result, plans = synthesizer.batch([request])[0], synthesizer.plan(request)
-        assert sum(plan.paint.astype(int) for plan in plans).max() == 1
-        pairs = list(zip(plans, result.record.abnormalities, strict=True))
-        boxes = [tuple(slice(*side) for side in zip(*one.bbox, strict=True)) for _, one in pairs]
-        crossing += any(a is not b and a.paint[box].any() for a in plans for b, box in zip(plans, boxes, strict=True))
-        for plan, one in pairs:
-            if one.accepted:
-                record = dataclasses.replace(result.record, abnormalities=(one,))
-                alone = synthesizer.replay(SynthesisRequest(toy_image, seed, mask=plan.mask), record)
-                assert (result.image[:, plan.paint] == alone.image[:, plan.paint]).all()
-    assert crossing
-
-
-def test_a_refused_lesion_is_not_painted_beside_an_accepted_one(spatial_dims, toy_image):
-    class Blind(ChangeValidator):
-        """Sees nothing in the left half of the image: bright there by construction."""
-
-        def __call__(self, latent, source, size):
-            return super().__call__(latent, source, size) * (source.mean() < 0.4)
-
-    image = toy_image // 2
-    image[:, : image.shape[1] // 2] += 128
-    planner = toy_planner(spatial_dims, counts=(0, 1), size=(0.15, 0.25))
-    synthesizer = toy_synthesizer(spatial_dims, planner=planner, validator=Blind(), gate=QualityGate(iou=0.3))
-    mixed = 0
-    for seed in range(20):
-        request = SynthesisRequest(image, seed)
-        result = synthesizer.batch([request])[0]
-        plans = synthesizer.plan(request)
-        assert_untouched_outside(result, plans, image)
-        flags = [one.accepted for one in result.record.abnormalities]
-        if sorted(flags) == [False, True]:
-            mixed += 1
-            assert result.record.accepted
-            assert (result.mask[0] > 0).tolist() == plans[flags.index(True)].mask.tolist()
-    assert mixed
-
-
 def test_a_given_mask_is_the_truth_to_the_last_pixel(spatial_dims, synthesizer, toy_image):
     """It is never resampled, however ragged."""
     rng = np.random.default_rng(0)
@@ -321,14 +186,14 @@ def test_a_given_mask_is_the_truth_to_the_last_pixel(spatial_dims, synthesizer, 
 
 
 def test_a_prompt_of_ones_own(spatial_dims, synthesizer, toy_image):
-    plain, redder, paler = (
+    darker, brighter = (
         synthesizer(toy_image, mask=ball(spatial_dims, 7), prompt=prompt, seed=3)
-        for prompt in ("polyp", "redder polyp", "paler polyp")
+        for prompt in ("darker polyp", "brighter polyp")
     )
-    assert redder.record.prompt == "redder polyp"
+    assert darker.record.prompt == "darker polyp"
     inside = ball(spatial_dims, 5)
-    grey = [one.image[0][inside].mean() for one in (redder, plain, paler)]
-    assert grey[2] > grey[1] > grey[0]
+    before, low, high = (image[0][inside].mean() for image in (toy_image, darker.image, brighter.image))
+    assert low < before < high
 
 
 def test_anisotropic_spacing(spatial_dims, toy_image):
@@ -390,42 +255,3 @@ def test_weights_and_batch_size_are_recorded(spatial_dims, toy_image):
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
 def test_it_can_be_copied_and_pickled(synthesizer, toy_image, copied):
     assert same(copied(synthesizer)(toy_image, seed=2), synthesizer(toy_image, seed=2))
-
-
-@pytest.mark.parametrize(
-    ("fields", "error", "message"),
-    [
-        ({"image": lambda d: toy_image(d)[:, :15]}, ValueError, "16 pixels"),
-        ({"image": lambda d: toy_image(d, channels=3)}, ValueError, "3 channels"),
-        ({"image": lambda d: np.full((1, *SHAPES[d]), np.nan)}, ValueError, "NaN"),
-        ({"image": lambda d: toy_image(d, dtype=np.int16) + 300}, ValueError, "intensity range"),
-        ({"image": lambda d: toy_image(d)[0]}, ValueError, "D images"),
-        ({"label": lambda d: np.ones(SHAPES[d], np.uint8)}, ValueError, "covers the whole image"),
-        ({"label": lambda d: np.zeros((2, *SHAPES[d]), np.uint8)}, ValueError, "2 channels"),
-        ({"regions": lambda d: np.zeros(SHAPES[d], np.uint8)}, ValueError, "regions are empty"),
-        ({"mask": lambda d: np.zeros(SHAPES[d], np.uint8)}, ValueError, "mask is empty"),
-        ({"mask": lambda d: np.pad(ball(d, 3), 1)}, ValueError, "mask has shape"),
-        ({"mask": lambda d: ball(d, 3), "label": lambda d: ball(d, 3).astype(np.uint8)}, ValueError, "move the mask"),
-        ({"prompt": lambda d: "xyzzy"}, ValueError, "no word that this bundle knows"),
-        ({"abnormality": lambda d: "xyzzy"}, ValueError, "unknown to this bundle"),
-        ({"spacing": lambda d: (1.0,) * (d + 1)}, ValueError, "spacing must be"),
-        ({"seed": lambda d: True}, TypeError, "seed"),
-    ],
-)
-def test_bad_input_is_refused_in_one_sentence(spatial_dims, synthesizer, fields, error, message):
-    given = {"image": toy_image(spatial_dims), "seed": 0}
-    given |= {name: make(spatial_dims) for name, make in fields.items()}
-    with pytest.raises(error, match=message) as raised:
-        synthesizer(**given)
-    assert "\n" not in str(raised.value)
-
-
-def test_a_label_that_cannot_hold_the_class_is_refused_before_painting(spatial_dims, toy_image):
-    class NeverAsked(ChangeValidator):
-        def __call__(self, latent, source, size):
-            raise AssertionError("the networks ran for nothing")
-
-    planner = toy_planner(spatial_dims, abnormalities=[Abnormality("polyp", 200)])
-    synthesizer = toy_synthesizer(spatial_dims, planner=planner, validator=NeverAsked())
-    with pytest.raises(ValueError, match="does not fit"):
-        synthesizer(toy_image, np.zeros(SHAPES[spatial_dims], np.int8), seed=0)

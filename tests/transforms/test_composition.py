@@ -188,4 +188,3 @@ def test_unwritten_spacing_is_unknown(toy_image, synthesizer):
     transform = RandDiffusionAbnormality(synthesizer, 1.0).set_random_state(0)
     made, _ = transform(MetaTensor(torch.from_numpy(toy_image), affine=np.eye(4)))
     assert (made.numpy() == synthesizer(toy_image, seed=record(made)["seed"], spacing=None).image).all()
-

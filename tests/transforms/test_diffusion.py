@@ -12,8 +12,8 @@ from monai.data import MetaTensor
 
 from monai_diffaug import (
     RandDiffusionAbnormality,
-    RandDiffusionAbnormalityd,
     RandDiffusionAbnormalityD,
+    RandDiffusionAbnormalityd,
     RandDiffusionAbnormalityDict,
 )
 from monai_diffaug.synthesis import Abnormality, QualityGate
@@ -269,8 +269,8 @@ class TestUse:
         image = torch.from_numpy(toy_image(spatial_dims, dtype=np.float32) / 255)
         transform = RandDiffusionAbnormality(synthesizer, 1.0).set_random_state(0)
         conv = (torch.nn.Conv2d if spatial_dims == 2 else torch.nn.Conv3d)(1, 1, 3, padding=1)
-        images, labels = zip(transform(image), transform(image), strict=True)
-        for images, labels in [transform(image), (torch.stack(images), torch.stack(labels))]:
+        batch = [torch.stack(two) for two in zip(transform(image), transform(image), strict=True)]
+        for images, labels in (transform(image), batch):
             conv.zero_grad()
             loss = torch.nn.functional.binary_cross_entropy_with_logits(conv(images), labels.float())
             loss.backward()
