@@ -260,7 +260,7 @@ def test_defaults_and_training_mode():
 
 @pytest.mark.parametrize(("mean", "std"), [([0.0], [1.0, 1.0]), ([0.0, 0.0], [1.0, 0.0]), (0.0, 1.0)])
 def test_statistics_that_do_not_fit_are_refused(mean, std):
-    with pytest.raises(ValueError, match="one number a latent channel"):
+    with pytest.raises(ValueError, match="one a latent channel"):
         LatentDiffusionInpainter(nn.Identity(), nn.Identity(), nn.Identity(), latent_statistics=(mean, std))
 
 

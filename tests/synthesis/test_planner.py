@@ -280,7 +280,7 @@ def test_spacing_reaches_the_size(spatial_dims):
     ],
 )
 def test_wrong_numbers_are_refused(wrong):
-    with pytest.raises(ValueError, match="must be"):
+    with pytest.raises(ValueError, match="must"):
         toy_planner(2, **wrong)
 
 
