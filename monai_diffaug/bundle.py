@@ -148,6 +148,8 @@ def pick_device(device: str | torch.device) -> torch.device:
         picked = torch.device(device)
     except RuntimeError as error:
         raise ValueError(f"device {device!r} is unknown; use auto, cpu or cuda") from error
+    if picked.type not in ("cpu", "cuda"):
+        raise ValueError(f"device {str(device)!r} is not supported; use auto, cpu or cuda")
     if picked.type == "cuda" and not torch.cuda.is_available():
         raise ValueError("device cuda was asked for but no CUDA device is available here; use --device cpu or auto")
     return picked
@@ -193,11 +195,12 @@ def _build(files: Sequence[Path], overrides: Mapping[str, Any], bundle: Bundle) 
         _check_keys(file, _read_json(file))
     parser = ConfigParser()
     parser.read_config([str(file) for file in files])
-    unknown = [key for key in ("synthesizer", "prompt_banks", *overrides) if key not in parser.config]
+    entries: Any = parser.config
+    unknown = [key for key in ("synthesizer", "prompt_banks", *overrides) if key not in entries]
     if unknown:
         raise ValueError(f"{files[0]} lacks the entries {unknown}, which every bundle's common.json must have")
-    if overrides["prompt_bank"] not in parser.config["prompt_banks"]:
-        banks = ", ".join(parser.config["prompt_banks"])
+    if overrides["prompt_bank"] not in entries["prompt_banks"]:
+        banks = ", ".join(entries["prompt_banks"])
         raise ValueError(f"prompt bank {overrides['prompt_bank']!r} is unknown to this bundle; it has: {banks}")
     # The bundle was opened already: its weights are digested once, and what is wrong with them is no config's fault.
     parser.update({**overrides, "bundle": bundle})

@@ -70,6 +70,7 @@ def _add_generate(commands: Any) -> None:
     arg("--per-image", type=int, metavar="K", help="samples of each used image (default: spread evenly)")
     arg("--seed", type=int, default=0, metavar="S", help="same seed, same bytes (default: 0)")
     arg("--preset", default="fast", help="fast (default) or paper")
+    arg("--intensity-range", type=float, nargs=2, metavar=("LO", "HI"), help="image values, where not the bundle's")
     arg("--variant", help="the bundle's config for other images, e.g. volume (default: by the images)")
     arg("--abnormality", metavar="NAME", help="class to paint, where the bundle has several")
     arg("--prompts", default="standard", metavar="BANK", help='minimal, standard, extended, or "your own text"')
@@ -118,7 +119,13 @@ def _generate(args: argparse.Namespace) -> int:
     variant = args.variant or bundle.variant_for(_spatial_dims(found))
     bank = "standard" if own_text else args.prompts
     synthesizer = load_synthesizer(
-        bundle.root, device=args.device, preset=args.preset, variant=variant, prompts=bank, batch_size=args.batch_size
+        bundle.root,
+        device=args.device,
+        preset=args.preset,
+        variant=variant,
+        prompts=bank,
+        intensity_range=args.intensity_range,
+        batch_size=args.batch_size,
     )
     synthesizer.planner.check_order(order.prompt, order.abnormality)
     about = describe(bundle, preset=args.preset, variant=variant, prompts=bank)

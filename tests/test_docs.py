@@ -56,7 +56,9 @@ def test_first_command_of_readme_makes_the_gallery(workspace):
     """README's first line sets up an environment; what it runs then is run here in this one."""
     from monai_diffaug.cli import main
 
-    block = next(text for language, text in BLOCK.findall((ROOT / "README.md").read_text("utf-8")) if language == "bash")
+    block = next(
+        text for language, text in BLOCK.findall((ROOT / "README.md").read_text("utf-8")) if language == "bash"
+    )
     line = next(command for command in commands(block) if "monai-diffaug" in command)
     arguments = line.split("monai-diffaug ")[1].split()
     arguments[arguments.index("--output") + 1] = str(workspace / "gallery")
@@ -81,7 +83,11 @@ def test_wheel_carries_the_bundles(tmp_path):
     run(build, source, dict(os.environ))
     wheel = next(tmp_path.glob("*.whl"))
     installed = tmp_path / "installed"
-    run([sys.executable, "-m", "pip", "install", "--no-deps", "-q", "--target", str(installed), str(wheel)], tmp_path, dict(os.environ))
+    run(
+        [sys.executable, "-m", "pip", "install", "--no-deps", "-q", "--target", str(installed), str(wheel)],
+        tmp_path,
+        dict(os.environ),
+    )
     code = (
         "import monai_diffaug, monai_diffaug.bundle as b; from importlib import resources as r;"
         "assert monai_diffaug.__file__.startswith('@'), monai_diffaug.__file__;"

@@ -130,7 +130,9 @@ def test_bundle_runs_from_any_folder(tmp_path, spatial_dims):
     names = ",".join(f"'{path}'" for path in config_files(spatial_dims))
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", f"[{names}]", "--bundle_root", str(BUNDLE)]
     command += ["--output_dir", str(tmp_path / "out"), "--num", "2"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": ""})
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": ""}
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert accepted(tmp_path / "out")["source"].endswith(SUFFIX[spatial_dims])
 

@@ -58,7 +58,8 @@ class ImageFormat:
         if low < self.intensity_range[0] - slack or high > self.intensity_range[1] + slack:
             raise ValueError(
                 f"image values run from {low:g} to {high:g} but the intensity range is {self.intensity_range[0]:g} to "
-                f"{self.intensity_range[1]:g}; rescale the image or pass intensity_range=({low:g}, {high:g})"
+                f"{self.intensity_range[1]:g}; rescale the image or give its range: "
+                f"intensity_range=({low:g}, {high:g}), on the command line --intensity-range {low:g} {high:g}"
             )
 
     def to_unit(self, image: np.ndarray) -> np.ndarray:

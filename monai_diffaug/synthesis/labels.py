@@ -20,11 +20,16 @@ def check_fits(label: np.ndarray | None, value: int) -> None:
         raise ValueError(f"value {value} does not fit a label of dtype {label.dtype}; store the label in a wider one")
 
 
-def merge(label: np.ndarray | None, mask: np.ndarray, value: int, protected: Sequence[int] = ()) -> np.ndarray:
+def blank(spatial: tuple[int, ...], values: Sequence[int]) -> np.ndarray:
+    """Return a label map of background (*spatial) whose dtype holds ``values``: uint8, or uint16 for large ones."""
+    return np.zeros(spatial, np.uint8 if max(values, default=1) < 256 else np.uint16)
+
+
+def merge(label: np.ndarray, mask: np.ndarray, value: int, protected: Sequence[int] = ()) -> np.ndarray:
     """Return a label map with ``value`` where the mask is and no protected value stands.
 
     Args:
-        label: integer map (*spatial), or None for all background (then uint8, or uint16 for a large value).
+        label: integer map (*spatial).
         mask: the new abnormality, bool (*spatial).
         value: its value in the label map.
         protected: values that stay as they are.
@@ -32,8 +37,6 @@ def merge(label: np.ndarray | None, mask: np.ndarray, value: int, protected: Seq
     Raises:
         ValueError: when the shapes differ or the label's dtype cannot hold ``value``.
     """
-    if label is None:
-        label = np.zeros(mask.shape, np.uint8 if value < 256 else np.uint16)
     if label.shape != mask.shape:
         raise ValueError(f"label has shape {label.shape} but the mask has {mask.shape}; they must be equal")
     check_fits(label, value)

@@ -66,8 +66,8 @@ class LatentDiffusionInpainter:
     The denoiser sees concat(noisy latent, label mask by area fraction, blanked latent), c + 1 + c channels, and text by
     cross-attention. Networks are put into evaluation mode. Everything handed in is moved to their device; results
     are float32 whatever the networks' precision. Guidance doubles the batch that the denoiser sees; for bytes that do
-    not depend on a sample's place in the batch choose batches of 1, 2, 4, 8, 16, ...: at 5 to 7 and 9 to 11 rows
-    multi-threaded CPU matrix products round a row by its place.
+    not depend on a sample's place in the batch choose batches of 1, 2, 4, 8, 16, ... (at 5 to 7 and 9 to 11 rows
+    multi-threaded CPU matrix products round a row by its place), and grids that are even at the U-Net's deepest level.
 
     Args:
         autoencoder: ``encode(image)[0]`` is the latent mean, ``decode(latent)`` the image, as MONAI's AutoencoderKL.

@@ -163,13 +163,16 @@ class Overlay:
 
 
 class Background:
-    """Forbid what lies around a volume: everything at or below a level that is connected to the border.
+    """Forbid what lies around a volume: air, and everything darker, that is connected to the border.
+
+    Air is the value that most of the border has in common; where no value holds 30 % of it, or what does is not among
+    the darker half of the volume (a crop of tissue), air is taken as 0.
 
     Args:
-        level: intensity of the first channel, in [0, 1], up to which a place is background.
+        level: how far above air, in units of the intensity range, a place is still background.
 
     Example:
-        >>> image = np.zeros((1, 16, 16, 16), np.float32)
+        >>> image = np.full((1, 16, 16, 16), 0.1, np.float32)
         >>> image[:, 4:12, 4:12, 4:12] = 0.5
         >>> int((~Background()(image)).sum())
         512
@@ -181,7 +184,18 @@ class Background:
     def __call__(self, image: np.ndarray) -> np.ndarray:
         size = _cell_size(image.shape[1:])
         lowest = _blocks(image[0], size, np.minimum)
-        return _pixels(_touching_border(lowest <= self.level), size, image.shape[1:])
+        return _pixels(_touching_border(lowest <= self._air(lowest) + self.level), size, image.shape[1:])
+
+    def _air(self, values: np.ndarray) -> float:
+        border = np.concatenate([values.take([0, -1], axis).ravel() for axis in range(values.ndim)])
+        bands, counts = np.unique(np.floor(border / self.level), return_counts=True)
+        common = bands[counts.argmax()] * self.level
+        alike = border[(border >= common) & (border < common + self.level)]
+        if counts.max() < 0.3 * border.size or alike.size == 0:
+            return 0.0
+        air = float(np.median(alike))
+        tissue = (values > air + self.level).mean() > 0.01
+        return air if tissue and air <= np.median(values) else 0.0
 
 
 def _cell_size(shape: tuple[int, ...]) -> int:

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from monai_diffaug.synthesis.attributes import extent_of
 from monai_diffaug.synthesis.images import ImageFormat
-from monai_diffaug.synthesis.labels import check_fits, label_value, merge
+from monai_diffaug.synthesis.labels import blank, check_fits, label_value, merge
 from monai_diffaug.synthesis.planner import LesionPlan, Planner
 from monai_diffaug.synthesis.prompts import Abnormality
 from monai_diffaug.synthesis.provenance import AbnormalityRecord, SynthesisRecord, versions
@@ -157,7 +157,8 @@ class AbnormalitySynthesizer:
         """Stages 8 to 10: paste what was accepted, merge it into the label, record everything."""
         spatial = case.image.shape[1:]
         accepted = [site for site in sites if site.accepted]
-        merged = np.zeros(spatial, np.uint8) if case.label is None else case.label
+        values = [one.value for one in self.planner.abnormalities]
+        merged = blank(spatial, values) if case.label is None else case.label
         for site in accepted:
             value = label_value(case.label, site.plan.abnormality.value)
             merged = merge(merged, site.plan.mask, value, self.planner.regions.protected)

@@ -1,9 +1,11 @@
 """MONAI transforms: thin shells around a synthesizer."""
 
+from __future__ import annotations
+
 from monai_diffaug.transforms.diffusion import (
     RandDiffusionAbnormality,
-    RandDiffusionAbnormalityd,
     RandDiffusionAbnormalityD,
+    RandDiffusionAbnormalityd,
     RandDiffusionAbnormalityDict,
 )
 

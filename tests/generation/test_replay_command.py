@@ -185,7 +185,13 @@ BAD = [
     ("missing source", lambda root: (root / "in" / "a.png").unlink(), [], 1, "is missing; give the image root"),
     ("changed source", lambda root: write_picture(root / "in" / "a.png", frame(8)), [], 1, "is not the recorded file"),
     ("other root", spoil_nothing, ["--images", "nowhere"], 1, "source nowhere/a.png is missing"),
-    ("missing mask", lambda root: (root / "out" / "masks" / "a__k00.png").unlink(), [], 1, "masks/a__k00.png: it cannot"),
+    (
+        "missing mask",
+        lambda root: (root / "out" / "masks" / "a__k00.png").unlink(),
+        [],
+        1,
+        "masks/a__k00.png: it cannot",
+    ),
     ("empty mask", empty_mask, ["--id", "a__k00"], 1, "mask"),
     ("other image", shrink_image, ["--id", "a__k00"], 1, "has shape (3, 90, 112), not its source's (3, 96, 112)"),
     ("unknown bundle", spoil_nothing, ["--bundle", "polyps"], 2, "bundle 'polyps' is unknown"),
@@ -218,9 +224,7 @@ def test_bad_inputs(
         assert not (tmp_path / "again").exists()
 
 
-def test_a_bad_source_does_not_stop_the_others(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bad_source_does_not_stop_the_others(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "in" / "a.png").unlink()
     assert replay(root / "out", tmp_path / "again") == 1
     assert "2 samples replayed, 2 compared, 0 differ" in capsys.readouterr().out

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monai_diffaug.generation import offline
 from monai_diffaug.generation import manifest as manifest_module
+from monai_diffaug.generation import offline
 from tests.runs import (
     REFUSING,
     bundle_copy,
@@ -77,9 +77,7 @@ def test_resume_of_a_finished_run_makes_nothing(
     assert times == {path: path.stat().st_mtime_ns for path in (output / "images").iterdir()}
 
 
-def test_a_half_written_line_and_left_over_parts_go(
-    images: Path, output: Path, undisturbed: dict[str, bytes]
-) -> None:
+def test_a_half_written_line_and_left_over_parts_go(images: Path, output: Path, undisturbed: dict[str, bytes]) -> None:
     """The state of a folder after a kill in the midst of a line, of an image and of the page."""
     assert generate(images, output, "--num", "7") == 0
     lines = (output / "manifest.jsonl").read_bytes().splitlines(keepends=True)
@@ -144,7 +142,9 @@ def test_another_run_is_refused(
         write_picture(tmp_path / "labels" / f"{name}.png", lesion())
     before = contents(tmp_path / "out")
     change = [str(tmp_path / "labels") if one == "LABELS" else one for one in change]
-    assert generate(images, tmp_path / "out", *(["--num", "1"] if "--num" not in change else []), *change, "--resume") == 2
+    assert (
+        generate(images, tmp_path / "out", *(["--num", "1"] if "--num" not in change else []), *change, "--resume") == 2
+    )
     assert "was made by another run: " in (said := capsys.readouterr().err) and named in said
     assert same(contents(tmp_path / "out"), before)
 

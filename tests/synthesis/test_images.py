@@ -55,7 +55,7 @@ def test_nan_and_inf_are_refused(spatial_dims, wrong):
 def test_values_out_of_range_are_refused_and_named(spatial_dims, wrong):
     image = toy_image(spatial_dims, dtype=np.float32)
     image[(0, *[3] * spatial_dims)] = wrong
-    with pytest.raises(ValueError, match=f"{wrong:g}.*0 to 255.*pass intensity_range="):
+    with pytest.raises(ValueError, match=f"{wrong:g}.*0 to 255.*intensity_range="):
         frames(spatial_dims).check(image)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from monai_diffaug.synthesis.labels import label_value, merge
+from monai_diffaug.synthesis.labels import blank, label_value, merge
 from tests.toys import SHAPES, ball
 
 
@@ -35,7 +35,7 @@ def test_protected_values_stay(spatial_dims):
 @pytest.mark.parametrize(("value", "dtype"), [(1, np.uint8), (255, np.uint8), (256, np.uint16)])
 def test_without_a_label_one_is_made(spatial_dims, value, dtype):
     mask = ball(spatial_dims, 4)
-    merged = merge(None, mask, value)
+    merged = merge(blank(mask.shape, [value]), mask, value)
     assert merged.dtype == dtype and ((merged == value) == mask).all() and set(np.unique(merged)) == {0, value}
 
 
