@@ -93,6 +93,7 @@ def describe(bundle: Bundle, *, preset: str, variant: str | None, prompts: str) 
         "preset": preset,
         "variant": variant,
         "prompts": prompts,
+        "configs": {file.name: file_digest(file) for file in config_files(bundle.root, preset=preset, variant=variant)},
         "data_terms": bundle.data_terms,
         "intended_use": bundle.metadata.get("intended_use", ""),
         "recorded_rate": bundle.metadata.get("recorded_rate"),
@@ -111,7 +112,9 @@ def open_bundle(bundle: str | Path) -> Bundle:
     weights = {path.name: file_digest(path) for path in sorted((root / "models").glob("*.pt"))}
     for name, expected in metadata.get("weights_sha256", {}).items():
         if name not in weights:
-            raise FileNotFoundError(f"weights {root / 'models' / name} are missing; reinstall the bundle or train it")
+            raise FileNotFoundError(
+                f"weights {root / 'models' / name} are missing (sha256 {expected}); reinstall the bundle"
+            )
         if weights[name] != expected:
             raise ValueError(
                 f"weights {root / 'models' / name} are corrupted or of another version: "

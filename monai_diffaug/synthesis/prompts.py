@@ -92,7 +92,7 @@ class PromptBank:
             names: names of the bundle's abnormality classes.
 
         Raises:
-            ValueError: when no content word is known.
+            ValueError: when no content word is known, or two sizes are named.
 
         Warns:
             UserWarning: naming the words that the bank does not know; they have no effect.
@@ -103,6 +103,9 @@ class PromptBank:
             raise ValueError(
                 f"prompt {prompt!r} has no word that this bundle knows; use some of: {', '.join(sorted(content))}"
             )
+        sizes = [word for word in SIZE_WORDS if word in words]
+        if len(sizes) > 1:
+            raise ValueError(f"prompt {prompt!r} names the sizes {' and '.join(sizes)}; keep one of them")
         unknown = sorted(set(words) - content - self.filler)
         if unknown:
             warnings.warn(f"prompt {prompt!r}: unknown words without effect: {', '.join(unknown)}", stacklevel=2)
