@@ -12,7 +12,7 @@
     -> ``validator``     latent to predicted mask
     -> ``gate``          intended and predicted mask to verdict (``near_copies``)
     -> ``blend``         composite; outside the paint mask not one bit changes
-    -> ``renderer``      the five stages above on ``sites``, deterministic, at a fixed batch shape
+    -> ``renderer``      the four stages above on ``sites``, deterministic, at a fixed batch shape
     -> ``labels``        merge into the label map
     -> ``provenance``    the record
     -> ``synthesizer``   all of it: one sample from one seed

@@ -65,7 +65,7 @@ def _misfit(points: np.ndarray, dims: int) -> float:
 
 
 def measure(image: np.ndarray, mask: np.ndarray) -> dict[str, float]:
-    """Measure a real lesion's looks against the ring around it (method, stage 11).
+    """Measure a real lesion's looks against the ring around it.
 
     Args:
         image: values in [0, 1], (C, *spatial).

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
 from monai_diffaug.synthesis.window import bounding_box
 
 
-def paint_mask(mask: np.ndarray, forbidden: np.ndarray | None, *, margin: float = 0.1) -> np.ndarray:
-    """Return the label mask grown by a margin: where shadow, fold or oedema may show (method, stage 3).
+def paint_mask(
+    mask: np.ndarray, forbidden: np.ndarray | None, spacing: Sequence[float] | None = None, *, margin: float = 0.1
+) -> np.ndarray:
+    """Return the label mask grown by a margin: where shadow, fold or oedema may show.
 
     Args:
         mask: the abnormality, bool (*spatial), not empty.
         forbidden: where nothing may change (existing lesions and their guard), or None.
-        margin: growth as a fraction of the extent; at least 2 pixels.
+        spacing: size of a pixel on each axis; equal on all where not given.
+        margin: growth as a fraction of the extent, in the unit of ``spacing``; at least 2 pixels along each axis.
     """
+    sizes = np.asarray(spacing or (1.0,) * mask.ndim)
     low, high = bounding_box(mask)
-    reach = max(2, round(margin * float(np.max(high - low))))
-    box = tuple(slice(max(a - reach, 0), b + reach) for a, b in zip(low, high, strict=True))
+    reach = margin * float(np.max((high - low) * sizes))
+    pixels = np.maximum(2, np.floor(reach / sizes).astype(int))
+    box = tuple(slice(max(a - n, 0), b + n) for a, b, n in zip(low, high, pixels, strict=True))
     grown = np.zeros(mask.shape, bool)
-    grown[box] = ndimage.distance_transform_edt(~mask[box]) <= reach
+    grown[box] = ndimage.distance_transform_edt(~mask[box], sampling=sizes) <= max(reach, 2 * sizes.min())
+    if np.ptp(sizes) > 0:  # along a coarse axis the margin may be less than 2 pixels
+        grown[box] |= ndimage.distance_transform_edt(~mask[box]) <= 2
     return grown if forbidden is None else (grown & ~forbidden) | mask
 
 

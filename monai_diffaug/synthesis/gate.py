@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from monai_diffaug.synthesis.near_copies import NearCopies
@@ -33,7 +35,7 @@ class Verdict:
 
 
 class QualityGate:
-    """Judge one window by its masks (method, stage 10; the paper's threshold is IoU > 0.7).
+    """Judge one window by its masks (DiffAug's threshold is IoU > 0.7).
 
     Args:
         iou: the overlap must be above this.
@@ -87,7 +89,7 @@ class QualityGate:
         """
         found = pred * (1 - known)
         covered = float((found * mask).sum() / mask.sum().clamp_min(1))
-        return (LESION_BEFORE,) if covered >= self.before or _holds_lesion(found, mask) else ()
+        return (LESION_BEFORE,) if covered >= self.before or _holds_lesion(found) else ()
 
     def judge(
         self, mask: Tensor, pred: Tensor, paint: Tensor, *, change: float, before: tuple[str, ...] = ()
@@ -110,15 +112,15 @@ class QualityGate:
                 failed.append(OFF_CENTRE)
             if float((pred * (1 - paint)).sum() / pred.sum()) >= self.spill:
                 failed.append(SPILL)
-        if change < self.min_change:
+        if change <= self.min_change:
             failed.append(NO_CHANGE)
         accepted = LOW_IOU not in failed if self.iou_alone else not failed
         return Verdict(accepted, iou, tuple(failed))
 
-    def refuse_early(self, mask: Tensor, pred: Tensor) -> Verdict | None:
+    def refuse_early(self, mask: Tensor, pred: Tensor, *, before: tuple[str, ...] = ()) -> Verdict | None:
         """Return a refusal when an unfinished sample's overlap is under half of what is needed, else None."""
         iou = overlap(mask, pred)
-        return Verdict(False, iou, (LOW_IOU,)) if iou < 0.5 * self.iou else None
+        return Verdict(False, iou, (*before, LOW_IOU)) if iou < 0.5 * self.iou else None
 
     def thresholds(self) -> dict[str, float | bool]:
         """Return every number that decides, for the run's report."""
@@ -132,9 +134,11 @@ def overlap(mask: Tensor, pred: Tensor) -> float:
     return float((mask * pred).sum()) / union if union else 0.0
 
 
-def _holds_lesion(found: Tensor, mask: Tensor) -> bool:
-    """Whether a tenth of a mask's measure is predicted anywhere in the untouched window."""
-    return float(found.sum()) >= max(9.0, 0.1 * float(mask.sum()))
+def _holds_lesion(found: Tensor) -> bool:
+    """Whether a connected part of four cells across, in measure, is predicted in the untouched window."""
+    components, _ = ndimage.label(found[0].numpy())
+    largest = np.bincount(components.ravel())[1:].max(initial=0)
+    return bool(largest >= 4**components.ndim)
 
 
 def _centroid(mask: Tensor) -> Tensor:

@@ -103,7 +103,7 @@ class OutlineBank:
 
 
 class RandomMask:
-    """Draw a shape, a diameter and a place (method, stages 1 and 2).
+    """Draw a shape, a diameter and a place.
 
     Args:
         shape: ``FormulaShapes`` or ``OutlineBank``: offsets from the centre in diameters -> mask.
@@ -120,29 +120,43 @@ class RandomMask:
     """
 
     def __init__(self, shape: Shape, size: Size, *, min_pixels: int = 12) -> None:
+        if min_pixels < 1:
+            raise ValueError(f"min_pixels must be 1 or more, got {min_pixels}")
         self.shape = shape
         self.size = size
         self.min_pixels = min_pixels
 
     def __call__(self, allowed: np.ndarray, spacing: Sequence[float], rng: np.random.Generator) -> np.ndarray:
-        """Return the mask; shrink the drawn diameter only where it fits nowhere.
+        """Return the mask; the drawn diameter is shrunk only where it fits nowhere.
 
         Raises:
-            NoRoomError: when not even a blob of ``min_pixels`` fits.
+            NoRoomError: when nothing fits down to ``min_pixels``.
         """
-        places = np.flatnonzero(allowed)
         diameter = self.size([n * s for n, s in zip(allowed.shape, spacing, strict=True)], rng)
-        for _ in range(12):
+        blob = self._blob(diameter, spacing, rng)
+        while blob.sum() < self.min_pixels:
+            diameter *= 1.25
+            blob = self._blob(diameter, spacing, rng)
+        mask = _place(blob, allowed, np.flatnonzero(allowed), rng)
+        return self._shrunk(diameter, allowed, spacing, rng) if mask is None else mask
+
+    def _shrunk(
+        self, diameter: float, allowed: np.ndarray, spacing: Sequence[float], rng: np.random.Generator
+    ) -> np.ndarray:
+        """Return a smaller mask, from the largest that the deepest allowed place could hold downwards."""
+        depth = ndimage.distance_transform_edt(allowed, sampling=spacing)
+        diameter = min(0.8 * diameter, 3 * float(depth.max()))
+        while diameter > 0:
             blob = self._blob(diameter, spacing, rng)
             if blob.sum() < self.min_pixels:
-                diameter *= 1.25
-                continue
+                break
+            places = np.flatnonzero(depth >= min(0.3 * diameter, 0.9 * depth.max()))
             mask = _place(blob, allowed, places, rng)
             if mask is not None:
                 return mask
-            diameter *= 0.8
+            diameter *= 0.85
         raise NoRoomError(
-            f"no allowed place holds an abnormality: {places.size} of {allowed.size} pixels are allowed, "
+            f"no allowed place holds an abnormality: {int(allowed.sum())} of {allowed.size} pixels are allowed, "
             f"but none fits {self.min_pixels} connected ones; widen the regions or draw smaller sizes"
         )
 

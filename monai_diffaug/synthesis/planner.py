@@ -71,6 +71,8 @@ class Planner:
             raise ValueError(
                 f"abnormalities must have distinct names and weights that are not all 0, got {list(abnormalities)}"
             )
+        if not 0 <= margin < 1:
+            raise ValueError(f"margin must lie in [0, 1), got {margin}")
         if max_attempts < 1 or not counts or min(counts) < 0 or sum(counts) <= 0:
             raise ValueError(f"max_attempts and counts must be positive, got {max_attempts} and {list(counts)}")
         self.regions, self.masks, self.prompts, self.windows = regions, masks, prompts, windows
@@ -90,7 +92,7 @@ class Planner:
         self.check_order(request.prompt, request.abnormality)
         rng = np.random.default_rng(request.seed)
         regions = self.regions if request.mask is None else self.given_regions
-        allowed = regions(unit_image, request.label, request.regions)
+        allowed = regions(unit_image, request.label, request.regions, request.spacing)
         count = 1 if request.mask is not None else int(rng.choice(len(self.counts), p=self.counts)) + 1
         plans: list[LesionPlan] = []
         for _ in range(count):
@@ -104,12 +106,16 @@ class Planner:
         return tuple(plans)
 
     def check_order(self, prompt: str | None, abnormality: str | None) -> None:
-        """Raise ValueError when the prompt has no known word, or the class is unknown; None is always fine."""
+        """Raise ValueError when the prompt has no known word, the class is unknown, or they contradict each other."""
         names = [one.name for one in self.abnormalities]
         if abnormality is not None and abnormality not in names:
             raise ValueError(f"abnormality {abnormality!r} is unknown to this bundle; it knows: {', '.join(names)}")
         if prompt is not None:
             self.prompts.check_words(prompt, names)
+        named = [one.name for one in self._named(prompt)]
+        if len(named) > 1 or (abnormality is not None and named and named != [abnormality]):
+            asked = f", but {abnormality!r} was asked for" if abnormality else "; one at a time can be asked for"
+            raise ValueError(f"prompt {prompt!r} names the class {' and '.join(named)}{asked}")
 
     def _draw(
         self,
@@ -119,24 +125,33 @@ class Planner:
         rng: np.random.Generator,
     ) -> LesionPlan:
         spacing = _spacing(request, allowed)
-        abnormality = self._class(request.abnormality, rng)
+        abnormality = self._class(request, rng)
         mask, paint = self._apart(request, allowed, others, rng)
         prompt = request.prompt
         if prompt is None:
             prompt = self.prompts.draw(abnormality, mask, spacing, rng)
         else:
             self.prompts.check_size(prompt, mask, spacing)
-        window = self.windows(paint, spacing, rng)
+        window = self.windows(mask, spacing, rng, paint)
         seeds = tuple(int(seed) for seed in rng.integers(2**31 - 1, size=self.max_attempts))
         return LesionPlan(abnormality, prompt, mask, paint, window, seeds)
 
-    def paint(self, mask: np.ndarray, label: np.ndarray | None) -> np.ndarray:
-        """Return where pixels may change for ``mask``: its margin, but never a known lesion or its guard."""
-        return paint_mask(mask, None if label is None else self.regions.guard(label), margin=self.margin)
+    def paint(self, mask: np.ndarray, label: np.ndarray | None, spacing: Sequence[float] | None = None) -> np.ndarray:
+        """Return where pixels may change for ``mask``: its margin, but nothing that must stay as it is."""
+        forbidden = None if label is None else self.regions.untouchable(label, spacing)
+        return paint_mask(mask, forbidden, spacing, margin=self.margin)
 
-    def _class(self, name: str | None, rng: np.random.Generator) -> Abnormality:
-        if name is not None:
-            return next(one for one in self.abnormalities if one.name == name)
+    def _named(self, prompt: str | None) -> list[Abnormality]:
+        """Return the classes that a text names."""
+        words = set(split_words(prompt or ""))
+        return [one for one in self.abnormalities if words.issuperset(split_words(one.name))]
+
+    def _class(self, request: SynthesisRequest, rng: np.random.Generator) -> Abnormality:
+        if request.abnormality is not None:
+            return next(one for one in self.abnormalities if one.name == request.abnormality)
+        named = self._named(request.prompt)
+        if named:
+            return named[0]
         weights = np.array([one.weight for one in self.abnormalities], float)
         return self.abnormalities[rng.choice(len(weights), p=weights / weights.sum())]
 
@@ -154,7 +169,7 @@ class Planner:
         """
         for _ in range(8):
             mask = self._mask(request, allowed, rng)
-            paint = self.paint(mask, request.label)
+            paint = self.paint(mask, request.label, request.spacing)
             if not any((paint & other.paint).any() for other in others):
                 return mask, paint
         raise NoRoomError("no room for one more abnormality beside those drawn before")

@@ -15,6 +15,9 @@ import torch
 
 from monai_diffaug.synthesis.window import Window
 
+NO_ROOM = "no room"
+"""Reason of a sample for whose drawn size no place was found."""
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -110,18 +113,20 @@ class SynthesisRecord:
 
     @property
     def prompt(self) -> str:
-        """Text of the first abnormality."""
-        return self.abnormalities[0].prompt
+        """Text of the first abnormality; empty where there was no room for one."""
+        return self.abnormalities[0].prompt if self.abnormalities else ""
 
     @property
     def iou(self) -> float:
         """Least overlap of the painted abnormalities, or of all where none was."""
         painted = [one.iou for one in self.abnormalities if one.accepted]
-        return min(painted or [one.iou for one in self.abnormalities])
+        return min(painted or [one.iou for one in self.abnormalities], default=0.0)
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """All attempts, abnormality after abnormality."""
+        if not self.abnormalities:
+            return (Attempt(self.seed, 0.0, False, (NO_ROOM,), stopped_early=True),)
         return tuple(attempt for one in self.abnormalities for attempt in one.attempts)
 
     def to_json(self) -> dict[str, Any]:

@@ -50,7 +50,11 @@ class Regions:
         self.gap = gap
 
     def __call__(
-        self, image: np.ndarray, label: np.ndarray | None = None, user: np.ndarray | None = None
+        self,
+        image: np.ndarray,
+        label: np.ndarray | None = None,
+        user: np.ndarray | None = None,
+        spacing: Sequence[float] | None = None,
     ) -> np.ndarray:
         """Return the allowed places.
 
@@ -58,6 +62,7 @@ class Regions:
             image: (C, *spatial), scaled to [0, 1].
             label: (*spatial), whole numbers; None means that nothing is labelled.
             user: (*spatial), non-zero where the user allows an abnormality.
+            spacing: size of a pixel on each axis; equal on all where not given.
 
         Returns:
             bool (*spatial), with at least one place allowed.
@@ -71,7 +76,7 @@ class Regions:
                 raise ValueError(
                     f"{name} of shape {given.shape} do not fit an image of {shape}; give one value per pixel"
                 )
-        allowed = self._free(shape, label)
+        allowed = self._free(shape, label, spacing)
         if user is not None:
             allowed &= user != 0
             if not allowed.any():
@@ -91,27 +96,34 @@ class Regions:
             lesions &= label != value
         return lesions
 
-    def guard(self, label: np.ndarray) -> np.ndarray:
+    def untouchable(self, label: np.ndarray, spacing: Sequence[float] | None = None) -> np.ndarray:
+        """Return what no paint may touch, bool (*spatial): existing lesions with their gap, and protected values."""
+        return self.guard(label, spacing) | np.isin(label, self.protected)
+
+    def guard(self, label: np.ndarray, spacing: Sequence[float] | None = None) -> np.ndarray:
         """Return the existing lesions, each grown by the gap along every axis, as bool (*spatial)."""
+        sizes = np.asarray(spacing or (1.0,) * label.ndim)
         guard = self.existing_lesions(label)
         box = _bounding_box(guard)
         if box is None:
             return guard
         parts, _ = ndimage.label(guard[box], np.ones((3,) * guard.ndim))
         boxes = ndimage.find_objects(parts)
-        radii = np.array([0] + [self._radius(part) for part in boxes])
-        # Lesions with the same radius grow together: hundreds of tiny ones cost no more than one.
-        for radius in np.unique(radii[1:]):
+        radii = np.array([[0] * label.ndim] + [self._radii(part, sizes) for part in boxes])
+        # Lesions with the same radii grow together: hundreds of tiny ones cost no more than one.
+        for each in np.unique(radii[1:], axis=0):
             alike = np.zeros(label.shape, bool)
-            alike[box] = (radii == radius)[parts]
-            around = tuple(slice(max(side.start - radius, 0), side.stop + radius) for side in box)
-            guard[around] |= grow(alike[around], radius)
+            alike[box] = (radii == each).all(1)[parts]
+            around = tuple(slice(max(side.start - n, 0), side.stop + n) for side, n in zip(box, each, strict=True))
+            guard[around] |= grow(alike[around], each)
         return guard
 
-    def _radius(self, box: tuple[slice, ...]) -> int:
-        return max(1, int(np.ceil(self.gap * max(side.stop - side.start for side in box))))
+    def _radii(self, box: tuple[slice, ...], sizes: np.ndarray) -> list[int]:
+        """Return the gap of a lesion with this bounding box, in pixels along each axis."""
+        gap = self.gap * max((side.stop - side.start) * size for side, size in zip(box, sizes, strict=True))
+        return [max(1, int(np.ceil(gap / size))) for size in sizes]
 
-    def _free(self, shape: tuple[int, ...], label: np.ndarray | None) -> np.ndarray:
+    def _free(self, shape: tuple[int, ...], label: np.ndarray | None, spacing: Sequence[float] | None) -> np.ndarray:
         if label is None:
             if self.organ:
                 raise ValueError(
@@ -122,9 +134,7 @@ class Regions:
         if not free.any():
             what = f"it has no organ value {self.organ}" if self.organ else "it covers the whole image"
             raise ValueError(f"no region is allowed: the label leaves no place free, {what}")
-        free &= ~self.guard(label)
-        for value in self.protected:
-            free &= label != value
+        free &= ~self.untouchable(label, spacing)
         if not free.any():
             raise ValueError(
                 f"no region is allowed: existing lesions with their gap ({self.gap:.0%}) and protected values cover it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -44,68 +45,76 @@ class Renderer:
         self.batch_size = batch_size
         self.device = torch.device(device)
 
-    @torch.no_grad()
     def prepare(self, sites: Sequence[Site]) -> None:
         """Encode every window, as it is and with the paint mask blanked, and look for lesions that are there."""
-        for group in self._groups(sites):
-            images = self._stack([site.window_image for site in group])
-            paint = self._stack([site.paint for site in group])
-            sources = self.inpainter.encode(images)
-            for site, source in zip(group, sources, strict=False):
-                site.source = source
-            # Blanked in pixel space: an encoder leaks a lesion into neighbouring latent cells.
-            blanked = self.inpainter.encode(torch.where(paint > 0, 0.0, images))
-            preds = self._predict(sources, group)
-            for site, blank, pred in zip(group, blanked, preds, strict=False):
-                site.blanked = blank
-                site.before = self.gate.inspect(site.mask, pred, site.seen)
-                if site.before and not self.gate.iou_alone:
-                    site.pred = pred
-                    site.attempts.append(Attempt(site.plan.seeds[0], 0.0, False, site.before, stopped_early=True))
+        with self._plain_arithmetic():
+            for group in self._groups(sites):
+                self._prepare(group)
 
-    @torch.no_grad()
     def attempt(self, sites: Sequence[Site], *, audit: bool = False) -> None:
-        """Paint and judge until each prepared site is accepted or out of attempts.
+        """Make one attempt at the first sites that fit one batch.
 
         Args:
-            sites: prepared ones; those refused before painting are left alone.
-            audit: keep the pixels of the last refused attempt too.
+            sites: prepared ones that are not finished, at least one.
+            audit: keep the pixels of refused attempts too.
         """
-        pending = [site for site in sites if not site.attempts]
-        while pending:
-            for group in self._groups(pending):
-                self._try_once(group, audit)
-            pending = [site for site in pending if not site.finished]
+        with self._plain_arithmetic():
+            self._try_once(next(self._groups(sites)), audit)
 
-    @torch.no_grad()
     def repaint(self, site: Site, seed: int) -> None:
         """Paint a prepared site with the given noise and judge nothing (replay)."""
-        latents = self.inpainter.inpaint(self._canvas([site]), *self._asked([site], [seed]))
-        site.patch = site.deliver(self.inpainter.decode(latents)[0])
+        with self._plain_arithmetic():
+            latents = self.inpainter.inpaint(self._canvas([site]), *self._asked([site], [seed]))
+            self._deliver([site], latents[:1])
+
+    @contextmanager
+    def _plain_arithmetic(self) -> Iterator[None]:
+        """Keep gradients and the caller's autocast out: a sample's bytes must not depend on who asks."""
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            yield
+
+    def _prepare(self, group: list[Site]) -> None:
+        images = self._stack([site.window_image for site in group])
+        paint = self._stack([site.paint for site in group])
+        sources = self.inpainter.encode(images)
+        # Blanked in pixel space: an encoder leaks a lesion into neighbouring latent cells.
+        blanked = self.inpainter.encode(torch.where(paint > 0, 0.0, images))
+        for site, source, blank in zip(group, sources, blanked, strict=False):
+            site.source, site.blanked = source, blank
+        for site, pred in zip(group, self._predict(sources, group), strict=True):
+            site.before = self.gate.inspect(site.mask, pred, site.seen)
+            site.unpaintable = bool(site.before) and not self.gate.iou_alone
+            if site.unpaintable:
+                site.pred = pred
+                site.attempts.append(Attempt(site.plan.seeds[0], 0.0, False, site.before, stopped_early=True))
 
     def _try_once(self, group: list[Site], audit: bool) -> None:
         seeds = [site.plan.seeds[len(site.attempts)] for site in group]
         early = _EarlyRefusal(self.gate, group, lambda latents: self._predict(latents, group))
-        latents = self.inpainter.inpaint(self._canvas(group), *self._asked(group, seeds), early)
+        latents = early.restore(self.inpainter.inpaint(self._canvas(group), *self._asked(group, seeds), early))
         judged = self._judge(group, latents, [math.inf] * len(group))
         verdicts = {index: early.verdicts.get(index, verdict) for index, verdict in enumerate(judged)}
         going = [index for index, verdict in verdicts.items() if verdict.accepted]
-        deliver = list(range(len(group))) if audit else going
-        if deliver:
-            delivered = self._deliver([group[index] for index in deliver], latents[deliver])
-            verdicts |= {index: verdict for index, verdict in zip(deliver, delivered, strict=True) if index in going}
+        painted = list(range(len(group))) if audit else going
+        if painted:
+            self._deliver([group[index] for index in painted], latents[painted])
+        if going:
+            verdicts |= zip(going, self._judge_delivered([group[index] for index in going]), strict=True)
         for index, site in enumerate(group):
             verdict = verdicts[index]
-            stopped = index in early.verdicts
             site.patch = site.patch if verdict.accepted or audit else None
+            stopped = index in early.verdicts
             site.attempts.append(Attempt(seeds[index], verdict.iou, verdict.accepted, verdict.reasons, stopped))
 
-    def _deliver(self, sites: list[Site], latents: Tensor) -> list[Verdict]:
-        """Decode, composite, and judge what would be delivered: decoding and blending can break a label."""
+    def _deliver(self, sites: list[Site], latents: Tensor) -> None:
+        """Decode and composite."""
         decoded = self.inpainter.decode(self._stack(list(latents)))
         for site, window in zip(sites, decoded, strict=False):
-            site.patch = site.deliver(window)
-        views = [site.view(site.patch) for site in sites if site.patch is not None]
+            site.deliver(window)
+
+    def _judge_delivered(self, sites: list[Site]) -> list[Verdict]:
+        """Judge the pixels that would be delivered: decoding and blending can break a label."""
+        views = [site.delivered_view() for site in sites]
         changes = [site.change(view) for site, view in zip(sites, views, strict=True)]
         return self._judge(sites, self.inpainter.encode(self._stack(views)), changes)
 
@@ -160,12 +169,17 @@ class _EarlyRefusal:
     def __init__(self, gate: QualityGate, group: list[Site], predict: Callable[[Tensor], list[Tensor]]) -> None:
         self.gate, self.group, self.predict = gate, group, predict
         self.verdicts: dict[int, Verdict] = {}
+        self.latents: dict[int, Tensor] = {}
 
     def __call__(self, level: float, denoised: Tensor) -> Tensor:
         if level <= self.gate.early_level:
             for index, pred in enumerate(self.predict(denoised)):
-                verdict = self.gate.refuse_early(self.group[index].mask, pred)
-                if verdict is not None:
-                    self.verdicts.setdefault(index, verdict)
+                verdict = self.gate.refuse_early(self.group[index].mask, pred, before=self.group[index].before)
+                if verdict is not None and index not in self.verdicts:
+                    self.verdicts[index], self.latents[index] = verdict, denoised[index].clone()
         last = len(self.group) - 1  # padding repeats the last member
         return torch.tensor([min(index, last) not in self.verdicts for index in range(len(denoised))])
+
+    def restore(self, latents: Tensor) -> Tensor:
+        """Return refused samples as they were when refused: how far they went on depends on their batch-mates."""
+        return torch.stack([self.latents.get(index, latent) for index, latent in enumerate(latents)])

@@ -6,7 +6,7 @@ here work on cells of a few pixels, about 128 along the longest side: their answ
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -237,12 +237,12 @@ def _pixels(cells: np.ndarray, size: int, shape: tuple[int, ...]) -> np.ndarray:
     return cells[tuple(slice(0, length) for length in shape)]
 
 
-def grow(mask: np.ndarray, radius: int) -> np.ndarray:
-    """Grow a mask by a number of places along every axis."""
-    for axis in range(mask.ndim):
+def grow(mask: np.ndarray, radius: int | Sequence[int]) -> np.ndarray:
+    """Grow a mask by a number of places along every axis, the same or one for each."""
+    for axis, reach in enumerate(np.broadcast_to(radius, mask.ndim).tolist()):
         grown = mask.copy()
         lines, source = np.moveaxis(grown, axis, 0), np.moveaxis(mask, axis, 0)
-        for step in range(1, min(radius, len(lines) - 1) + 1):
+        for step in range(1, min(reach, len(lines) - 1) + 1):
             lines[step:] |= source[:-step]
             lines[:-step] |= source[step:]
         mask = grown

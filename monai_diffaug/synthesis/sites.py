@@ -39,6 +39,7 @@ class Site:
     source: Tensor = field(init=False)
     blanked: Tensor = field(init=False)
     before: tuple[str, ...] = ()
+    unpaintable: bool = False
 
     def __post_init__(self) -> None:
         window = self.plan.window
@@ -61,14 +62,18 @@ class Site:
         whole = self.plan.window.extend(self.images.to_unit(patch), self.spatial)
         return resample(torch.from_numpy(whole), self.plan.window.size) * 2 - 1
 
-    def deliver(self, painted: Tensor) -> np.ndarray:
-        """Return the patch with a decoded window (C, *size) blended in: the delivered pixels."""
+    def deliver(self, painted: Tensor) -> None:
+        """Blend a decoded window (C, *size) into the patch: the delivered pixels."""
         window = self.plan.window
         values = resample(painted.float().cpu(), window.shape, window.within(self.spot))
         patch = self.original.copy()
         inner = self._inside_box(self.spot)
         patch[inner] = composite(patch[inner], self.images.from_network(values.numpy()), self.alpha)
-        return patch
+        self.patch = patch
+
+    def delivered_view(self) -> Tensor:
+        """Return what the networks see of the delivered pixels: (C, *size) in [-1, 1]."""
+        return self.window_image if self.patch is None else self.view(self.patch)
 
     def paste_patch(self, image: np.ndarray) -> None:
         """Copy the painted pixels into ``image`` (C, *spatial), in place; the spots of neighbours may overlap."""
@@ -98,7 +103,8 @@ class Site:
 
     @property
     def finished(self) -> bool:
-        return self.accepted or len(self.attempts) == len(self.plan.seeds)
+        """Accepted, refused before painting, or out of attempts."""
+        return self.accepted or self.unpaintable or len(self.attempts) == len(self.plan.seeds)
 
 
 def _spot(paint: np.ndarray) -> tuple[slice, ...]:

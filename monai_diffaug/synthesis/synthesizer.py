@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy import ndimage
 from monai_diffaug.synthesis.attributes import extent_of
 from monai_diffaug.synthesis.images import ImageFormat
 from monai_diffaug.synthesis.labels import blank, check_fits, label_value, merge
+from monai_diffaug.synthesis.masks import NoRoomError
 from monai_diffaug.synthesis.planner import LesionPlan, Planner
 from monai_diffaug.synthesis.prompts import Abnormality
 from monai_diffaug.synthesis.provenance import AbnormalityRecord, SynthesisRecord, versions
@@ -42,6 +44,20 @@ class SynthesisResult:
     planned: Any
     prediction: Any
     refused: Any = None
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A sample at work: ``asked`` is the request as it came, ``case`` the same with plain arrays."""
+
+    index: int
+    asked: SynthesisRequest
+    case: SynthesisRequest
+    sites: list[Site]
+
+    @property
+    def finished(self) -> bool:
+        return all(site.finished for site in self.sites)
 
 
 class AbnormalitySynthesizer:
@@ -96,7 +112,7 @@ class AbnormalitySynthesizer:
         return self.batch([SynthesisRequest(image, seed, label, spacing, regions, mask, prompt, abnormality)])[0]
 
     def batch(
-        self, requests: Sequence[SynthesisRequest | Mapping[str, Any]], *, audit: bool = False
+        self, requests: Iterable[SynthesisRequest | Mapping[str, Any]], *, audit: bool = False
     ) -> list[SynthesisResult]:
         """Synthesize many samples; each is the same as alone, since the networks' batch shape is fixed.
 
@@ -104,20 +120,58 @@ class AbnormalitySynthesizer:
             requests: ``SynthesisRequest`` objects or mappings of their fields.
             audit: keep the pixels of refused samples too (``SynthesisResult.refused``).
         """
-        asked = [one if isinstance(one, SynthesisRequest) else SynthesisRequest(**one) for one in requests]
-        cases = [checked(one, self.images) for one in asked]
-        sites = [self._sites(case, self._draw(case)) for case in cases]
-        together = [site for case in sites for site in case]
-        self.renderer.prepare(together)
-        self.renderer.attempt(together, audit=audit)
-        return [self._result(*sample) for sample in zip(cases, sites, asked, strict=True)]
+        results = dict(self.stream(requests, audit=audit))
+        return [results[index] for index in range(len(results))]
+
+    def stream(
+        self, requests: Iterable[SynthesisRequest | Mapping[str, Any]], *, audit: bool = False
+    ) -> Iterator[tuple[int, SynthesisResult]]:
+        """Yield (index of the request, result) as soon as each sample is finished.
+
+        Requests are taken as they are needed to fill a batch, so retries find company, and at most two batches of
+        images are held at once.
+
+        Args:
+            requests: ``SynthesisRequest`` objects or mappings of their fields.
+            audit: keep the pixels of refused samples too (``SynthesisResult.refused``).
+        """
+        size = self.renderer.batch_size
+        waiting = enumerate(requests)
+        begun: list[_Begun] = []
+        while True:
+            pending = [site for sample in begun for site in sample.sites if not site.finished]
+            if len(pending) < size:
+                fresh = [self._begin(index, request) for index, request in islice(waiting, size)]
+                self.renderer.prepare([site for sample in fresh for site in sample.sites])
+                begun += fresh
+                pending = [site for sample in begun for site in sample.sites if not site.finished]
+            if pending:
+                self.renderer.attempt(pending, audit=audit)
+            elif not begun:
+                return
+            yield from ((sample.index, self._finish(sample)) for sample in begun if sample.finished)
+            begun = [sample for sample in begun if not sample.finished]
+
+    def _begin(self, index: int, request: SynthesisRequest | Mapping[str, Any]) -> _Begun:
+        asked = request if isinstance(request, SynthesisRequest) else SynthesisRequest(**request)
+        case = checked(asked, self.images)
+        return _Begun(index, asked, case, self._sites(case, self._draw(case)))
+
+    def _finish(self, sample: _Begun) -> SynthesisResult:
+        return self._result(sample.case, sample.sites, sample.asked)
 
     def plan(self, request: SynthesisRequest) -> tuple[LesionPlan, ...]:
-        """Draw everything about a sample from its seed: masks, texts, windows, one noise seed per attempt."""
+        """Draw everything about a sample from its seed: masks, texts, windows, one noise seed per attempt.
+
+        Nothing is planned where no allowed place holds what was drawn.
+        """
         return self._draw(checked(request, self.images))
 
     def _draw(self, case: SynthesisRequest) -> tuple[LesionPlan, ...]:
-        plans = self.planner(case, self.images.to_unit(case.image))
+        try:
+            plans = self.planner(case, self.images.to_unit(case.image))
+        except NoRoomError:
+            return ()
         for plan in plans:
             check_fits(case.label, label_value(case.label, plan.abnormality.value))
         return plans
@@ -144,7 +198,7 @@ class AbnormalitySynthesizer:
     def _recorded(self, case: SynthesisRequest, one: AbnormalityRecord, mask: np.ndarray) -> LesionPlan:
         """Return the plan that a record tells of."""
         abnormality = Abnormality(one.name, one.value)
-        paint = self.planner.paint(mask, case.label)
+        paint = self.planner.paint(mask, case.label, case.spacing)
         return LesionPlan(abnormality, one.prompt, mask, paint, one.window, tuple(a.seed for a in one.attempts))
 
     def _sites(self, case: SynthesisRequest, plans: Sequence[LesionPlan]) -> list[Site]:

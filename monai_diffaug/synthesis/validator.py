@@ -38,7 +38,7 @@ class NetworkValidator:
     """
 
     def __init__(self, network: nn.Module) -> None:
-        self.network = network.eval().requires_grad_(False)
+        self.network = network.eval()
 
     def __call__(self, latent: Tensor, source: Tensor, size: Sequence[int]) -> Tensor:
         with torch.no_grad():
@@ -71,7 +71,9 @@ class ChangeValidator:
     def __call__(self, latent: Tensor, source: Tensor, size: Sequence[int]) -> Tensor:
         change = (latent - source).abs().mean(1, keepdim=True)
         for axis in range(2, change.ndim):
-            change = (change.roll(1, axis) + 2 * change + change.roll(-1, axis)) / 4
+            edge = change.narrow(axis, 0, 1), change, change.narrow(axis, change.shape[axis] - 1, 1)
+            wide, count = torch.cat(edge, axis), change.shape[axis]
+            change = (wide.narrow(axis, 0, count) + 2 * change + wide.narrow(axis, 2, count)) / 4
         # Half of the typical change is where the edge is, however much the paint is blurred by resampling.
         changed = torch.where(change > self.threshold, change, torch.nan).flatten(1)
         level = (changed.nanmedian(1).values / 2).nan_to_num(1.0).clamp_min(self.threshold)

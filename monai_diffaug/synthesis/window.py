@@ -49,7 +49,7 @@ class Window:
 
 
 class WindowSampler:
-    """Draw a window around a mask (method, stage 4).
+    """Draw a window around a lesion.
 
     The side is 1.5 to 4 times the lesion's extent and the centre is jittered by up to 0.4 of the extent, as in
     training: networks that only ever saw centred lesions learn the centre, not the lesion.
@@ -58,7 +58,8 @@ class WindowSampler:
         sizes: network grids to choose from, cells per axis; the smallest that keeps the reduction is taken.
         factors: range of window side over lesion extent.
         jitter: greatest shift of the centre, as a fraction of the extent.
-        max_reduction: greatest number of image pixels per window cell.
+        max_reduction: number of image pixels per window cell up to which a grid is taken; only a lesion too large for
+            the largest grid is reduced more.
         max_enlargement: greatest number of window cells per image pixel.
         sides: physical sides to choose from (mm, or pixels where spacing is unknown); free when not given.
 
@@ -92,16 +93,25 @@ class WindowSampler:
         self.max_enlargement = max_enlargement
         self.sides = None if sides is None else tuple(sorted(float(side) for side in sides))
 
-    def __call__(self, paint_mask: np.ndarray, spacing: Sequence[float], rng: np.random.Generator) -> Window:
-        """Draw the window of a paint mask.
+    def __call__(
+        self,
+        mask: np.ndarray,
+        spacing: Sequence[float],
+        rng: np.random.Generator,
+        paint_mask: np.ndarray | None = None,
+    ) -> Window:
+        """Draw the window of a lesion.
 
         Args:
-            paint_mask: where pixels may change, bool (*spatial), not empty; always wholly inside the window.
+            mask: the lesion, bool (*spatial), not empty.
             spacing: size of a pixel on each axis, in mm (or 1 where unknown).
             rng: source of every draw.
+            paint_mask: where pixels may change, bool (*spatial), always wholly inside the window; ``mask`` by default.
         """
-        low, high = bounding_box(paint_mask)
+        low, high = bounding_box(mask)
         extent = float(np.max((high - low) * spacing))
+        paint_mask = mask if paint_mask is None else paint_mask
+        low, high = bounding_box(paint_mask)
         # One pixel more than the paint mask, where the image has it: there the paint has faded to nothing.
         low, high = np.maximum(low - 1, 0), np.minimum(high + 1, paint_mask.shape)
         side = self._draw_side(extent, min(spacing), rng)

@@ -13,6 +13,7 @@ from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import TransformBackends, convert_to_tensor
 
 from monai_diffaug.synthesis import AbnormalitySynthesizer, SynthesisRecord
+from monai_diffaug.synthesis.labels import blank
 
 META_KEY = "diffaug"
 
@@ -83,15 +84,20 @@ class RandDiffusionAbnormality(RandomizableTransform):
         if label is not None:
             label = convert_to_tensor(label, track_meta=get_track_meta())
         if not self._do_transform:
-            return _describe(image, _meta(None)), label if label is not None else _blank(image)
+            return _describe(image, _meta(None)), label if label is not None else self._blank(image)
         self._refuse_forked_cuda()
         result = self.synthesizer(
             _plain(image), _plain(label), self._seed, spacing, _plain(regions), _plain(mask), prompt, self.abnormality
         )
-        like = label if label is not None else _blank(image)
+        like = label if label is not None else self._blank(image)
         # A label of booleans comes back as integers; a batch needs one dtype, whatever was drawn.
         merged = result.label.to(like.dtype)
         return _describe(_rewrap(result.image, image), _meta(result.record)), _rewrap(merged, like)
+
+    def _blank(self, image: torch.Tensor) -> torch.Tensor:
+        """Return an empty label for an image that has none, so that the output's type does not depend on the draw."""
+        values = [one.value for one in self.synthesizer.planner.abnormalities]
+        return _rewrap(torch.from_numpy(blank((1, *image.shape[1:]), values)).to(image.device), image)
 
     def _refuse_forked_cuda(self) -> None:
         forked = torch.utils.data.get_worker_info() is not None and torch.cuda._is_in_bad_fork()
@@ -192,8 +198,8 @@ def image_spacing(image: Any) -> tuple[float, ...] | None:
     if not isinstance(image, MetaTensor):
         return None
     dims = image.ndim - 1
-    affine = image.affine.numpy(force=True).astype(np.float64)[:dims, :dims]
-    if np.array_equal(affine, np.eye(dims)):
+    affine = image.affine.numpy(force=True).astype(np.float64)[:-1, :dims]
+    if np.array_equal(affine, np.eye(len(affine))[:, :dims]):
         return None
     return tuple(float(length) for length in np.round(np.sqrt((affine**2).sum(0)), 6))
 
@@ -234,9 +240,3 @@ def _describe(image: torch.Tensor, meta: dict[str, Any]) -> torch.Tensor:
     described.copy_meta_from(image)
     described.meta[META_KEY] = meta
     return described
-
-
-def _blank(image: torch.Tensor) -> torch.Tensor:
-    """Return an empty label for an image that has none, so that the output's type does not depend on the draw."""
-    blank = torch.zeros((1, *image.shape[1:]), dtype=torch.uint8, device=image.device)
-    return _rewrap(blank, image)

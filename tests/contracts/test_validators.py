@@ -112,7 +112,11 @@ def test_the_threshold_is_positive(threshold):
 def test_the_network_is_in_evaluation_mode(spatial_dims):
     net = tiny_validator_net(spatial_dims).train()
     validator = NetworkValidator(net)
-    assert not validator.network.training and not any(p.requires_grad for p in validator.network.parameters())
+    assert not validator.network.training
+    # The caller's network is not frozen behind his back, and no graph is built all the same.
+    assert all(p.requires_grad for p in net.parameters())
+    latent = latents(spatial_dims)
+    assert not validator(latent, latent, (16,) * spatial_dims).requires_grad
 
 
 def test_the_network_ignores_the_source(spatial_dims):

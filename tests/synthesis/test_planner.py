@@ -265,7 +265,7 @@ def test_spacing_reaches_the_size(spatial_dims):
     low, high = bounding_box(plan.mask)
     assert (high - low)[0] == pytest.approx(6, abs=1) and (high - low)[1] == pytest.approx(12, abs=1)
     sides = np.array(plan.window.shape) * spacing
-    assert np.ptp(sides) <= 2
+    assert np.ptp(sides) <= 4  # two pixels of margin are more along the coarse axis
 
 
 @pytest.mark.parametrize(
