@@ -7,9 +7,31 @@ not for diagnosis.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from monai_diffaug.bundle import load_synthesizer
+    from monai_diffaug.synthesis import AbnormalitySynthesizer, SynthesisRecord, SynthesisRequest, SynthesisResult
+    from monai_diffaug.transforms import (
+        RandDiffusionAbnormality,
+        RandDiffusionAbnormalityD,
+        RandDiffusionAbnormalityd,
+        RandDiffusionAbnormalityDict,
+    )
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "load_synthesizer",
+    "AbnormalitySynthesizer",
+    "SynthesisRequest",
+    "SynthesisResult",
+    "SynthesisRecord",
+    "RandDiffusionAbnormality",
+    "RandDiffusionAbnormalityd",
+    "RandDiffusionAbnormalityD",
+    "RandDiffusionAbnormalityDict",
+]
 
 _HOMES = {
     "load_synthesizer": "monai_diffaug.bundle",
@@ -22,13 +44,14 @@ _HOMES = {
     "RandDiffusionAbnormalityD": "monai_diffaug.transforms",
     "RandDiffusionAbnormalityDict": "monai_diffaug.transforms",
 }
-__all__ = list(_HOMES)
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'monai_diffaug' has no attribute {name!r}")
+if not TYPE_CHECKING:  # else any misspelt name would type-check
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOMES:
+            return getattr(import_module(_HOMES[name]), name)
+        raise AttributeError(f"module 'monai_diffaug' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

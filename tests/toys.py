@@ -60,6 +60,7 @@ def toy_planner(
     counts: Sequence[float] = (1.0,),
     size: tuple[float, float] | None = None,
     max_attempts: int = 4,
+    margin: float = 0.1,
 ) -> Planner:
     """Return a planner for ``toy_image``."""
     return Planner(
@@ -73,6 +74,7 @@ def toy_planner(
         abnormalities=abnormalities,
         counts=counts,
         max_attempts=max_attempts,
+        margin=margin,
     )
 
 

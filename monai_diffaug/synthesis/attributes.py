@@ -34,27 +34,29 @@ def size_word(mask: np.ndarray, spacing: Sequence[float], cuts: tuple[float, flo
 def outline_word(mask: np.ndarray, spacing: Sequence[float]) -> str:
     """Return round, oval, lobed or irregular for a bool mask (*spatial).
 
-    Oval against round is the elongation of the second moments; lobed and irregular are how much of the mask lies
-    outside the ellipsoid of the same moments. The cut points come from real polyps: half of them have an elongation
-    above 1.39, a third a misfit above 0.052, a tenth above 0.076.
+    The cut points come from real polyps (``benchmarks/outline_words.py``): half of them are longer than 1.37, a third
+    has a misfit above 0.052, a tenth one above 0.076.
     """
     low, high = bounding_box(mask)
     part = mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
     points = np.argwhere(part) * np.asarray(spacing)
     if len(points) < 3 * mask.ndim:
         return "round"
+    lacking = misfit(points)
+    if lacking > 0.052:
+        return "irregular" if lacking > 0.076 else "lobed"
+    return "oval" if elongation(points) > 1.35 else "round"
+
+
+def elongation(points: np.ndarray) -> float:
+    """Return the longest over the shortest axis of points (N, dims), by their second moments."""
     moments = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov(points.T)), 1e-6))
-    elongation = moments[-1] / moments[0]
-    misfit = _misfit(points, part.ndim)
-    if misfit > 0.076:
-        return "irregular"
-    if misfit > 0.052:
-        return "lobed"
-    return "oval" if elongation > 1.35 else "round"
+    return float(moments[-1] / moments[0])
 
 
-def _misfit(points: np.ndarray, dims: int) -> float:
-    """Return the share of the mask outside the solid ellipsoid of the same moments."""
+def misfit(points: np.ndarray) -> float:
+    """Return the share of points (N, dims) outside the solid ellipsoid of the same second moments."""
+    dims = points.shape[1]
     centred = points - points.mean(0)
     covariance = np.cov(centred.T)
     # A solid ellipsoid has second moments of semi-axis^2 / (dims + 2).

@@ -70,6 +70,11 @@ class QualityGate:
     ) -> None:
         if not 0 <= iou <= 1:
             raise ValueError(f"iou must lie in [0, 1], got {iou}")
+        if min(offset, spill, before, reconstruction_error, early_level) < 0:
+            raise ValueError(
+                "offset, spill, before, reconstruction_error and early_level must be 0 or more; "
+                f"got {offset}, {spill}, {before}, {reconstruction_error}, {early_level}"
+            )
         self.iou = iou
         self.offset = offset
         self.spill = spill

@@ -32,6 +32,8 @@ class NearCopies:
     def __init__(self, descriptors: Tensor, *, threshold: float = 0.95, cells: int = 8) -> None:
         if descriptors.ndim != 2 or len(descriptors) == 0:
             raise ValueError(f"descriptors must be (M, D) with M above 0, got shape {tuple(descriptors.shape)}")
+        if not -1 <= threshold <= 1 or cells < 1:
+            raise ValueError(f"threshold must lie in [-1, 1] and cells be 1 or more, got {threshold} and {cells}")
         self.descriptors = descriptors
         self.threshold = threshold
         self.cells = cells

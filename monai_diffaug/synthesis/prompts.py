@@ -66,6 +66,8 @@ class PromptBank:
         self.attributes = {slot: tuple(words) for slot, words in (attributes or {}).items()}
         self.size_cuts = (float(size_cuts[0]), float(size_cuts[1]))
         self.filler = frozenset(filler)
+        if not 0 < self.size_cuts[0] < self.size_cuts[1]:
+            raise ValueError(f"size_cuts must rise from above 0, got {self.size_cuts}")
         if not self.templates:
             raise ValueError("a prompt bank needs at least one template, got none")
         slots = {slot for text in self.templates for slot in re.findall(r"{(\w+)}", text)}

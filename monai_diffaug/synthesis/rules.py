@@ -179,6 +179,8 @@ class Background:
     """
 
     def __init__(self, level: float = 0.02) -> None:
+        if level <= 0:
+            raise ValueError(f"level must be above 0, got {level}")
         self.level = level
 
     def __call__(self, image: np.ndarray) -> np.ndarray:

@@ -86,6 +86,16 @@ class WindowSampler:
             raise ValueError(f"sizes must name network grids of 8 cells or more, got {list(sizes)}")
         if not 1 < factors[0] <= factors[1]:
             raise ValueError(f"factors must be a rising range above 1, got {tuple(factors)}")
+        if (
+            jitter < 0
+            or max_reduction < 1
+            or max_enlargement < 1
+            or (sides is not None and not min(sides, default=0) > 0)
+        ):
+            raise ValueError(
+                "jitter must be 0 or more, max_reduction and max_enlargement 1 or more, sides positive; "
+                f"got {jitter}, {max_reduction}, {max_enlargement}, {sides}"
+            )
         self.sizes = tuple(sorted(int(size) for size in sizes))
         self.factors = (float(factors[0]), float(factors[1]))
         self.jitter = jitter

@@ -219,7 +219,7 @@ def _meta(record: SynthesisRecord | None) -> dict[str, Any]:
 
 
 def _plain(data: Any) -> Any:
-    """Return a plain tensor: a MetaTensor's dispatch makes networks three times slower."""
+    """Return a plain tensor: a MetaTensor's dispatch would slow every operation."""
     return data.as_tensor() if isinstance(data, MetaTensor) else data
 
 

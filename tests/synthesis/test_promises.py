@@ -10,7 +10,9 @@ import torch
 
 from monai_diffaug.synthesis import (
     Abnormality,
+    Background,
     FormulaShapes,
+    NearCopies,
     NetworkValidator,
     NoRoomError,
     PhysicalSize,
@@ -20,6 +22,7 @@ from monai_diffaug.synthesis import (
     Regions,
     SynthesisRequest,
     TextureInpainter,
+    WindowSampler,
 )
 from monai_diffaug.synthesis.blend import paint_mask
 from tests.tiny_networks import tiny_inpainter, tiny_validator_net
@@ -169,3 +172,22 @@ def test_two_sizes_in_one_text_are_refused():
     bank = PromptBank(["{size} {name}"])
     with pytest.raises(ValueError, match="names the sizes small and large; keep one"):
         bank.check_words("a large or small polyp", ["polyp"])
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: WindowSampler(jitter=-0.1),
+        lambda: WindowSampler(max_reduction=0.5),
+        lambda: WindowSampler(sides=[]),
+        lambda: QualityGate(spill=-1),
+        lambda: NearCopies(torch.ones(1, 4), threshold=2),
+        lambda: PromptBank(["{name}"], size_cuts=(0.3, 0.1)),
+        lambda: Background(0),
+        lambda: RandomMask(FormulaShapes(), PhysicalSize(1, 2), min_pixels=0),
+        lambda: toy_planner(2, margin=1.5),
+    ],
+)
+def test_impossible_numbers_are_refused_when_built(build):
+    with pytest.raises(ValueError, match="must"):
+        build()
