@@ -32,8 +32,8 @@ class ImageFormat:
 
     def __post_init__(self) -> None:
         low, high = self.intensity_range
-        if not low < high:
-            raise ValueError(f"intensity_range must rise, got {low} to {high}")
+        if not (low < high and np.isfinite([low, high]).all()):
+            raise ValueError(f"intensity_range must rise between finite numbers, got {low} to {high}")
 
     def check(self, image: np.ndarray) -> None:
         """Raise ValueError or TypeError in one sentence when ``image`` (C, *spatial) is not of this format."""
@@ -56,11 +56,17 @@ class ImageFormat:
             raise ValueError("image holds NaN or infinite values; replace them before synthesis")
         slack = 1e-6 * (self.intensity_range[1] - self.intensity_range[0])
         if low < self.intensity_range[0] - slack or high > self.intensity_range[1] + slack:
-            raise ValueError(
-                f"image values run from {low:g} to {high:g} but the intensity range is {self.intensity_range[0]:g} to "
-                f"{self.intensity_range[1]:g}; rescale the image or give its range: "
-                f"intensity_range=({low:g}, {high:g}), on the command line --intensity-range {low:g} {high:g}"
-            )
+            raise ValueError(f"{self._out_of_range(low, high)} {_plain(low)} {_plain(high)}")
+        if image.dtype.kind == "f" and 0 < high <= 1 and self.intensity_range[1] >= 100:
+            raise ValueError(f"{self._out_of_range(low, high)} 0 1")
+
+    def _out_of_range(self, low: float, high: float) -> str:
+        first, last = (_plain(value) for value in self.intensity_range)
+        return (
+            f"image values run from {_plain(low)} to {_plain(high)} but the intensity range is {first} to {last}; "
+            "rescale the image, or give its range: load_synthesizer(intensity_range=...), or on the command line "
+            "--intensity-range"
+        )
 
     def to_unit(self, image: np.ndarray) -> np.ndarray:
         """Return values scaled to [0, 1], float32."""
@@ -77,3 +83,8 @@ def _channel_message(came: int, needed: int) -> str:
     form = {1: " (greyscale)", 3: " (RGB)"}.get(needed, "")
     remedy = {1: "convert it to greyscale first", 3: "convert it to RGB first"}.get(needed, "select its channels first")
     return f"image has {came} channel{'s' * (came != 1)} but this bundle takes {needed}{form}; {remedy}"
+
+
+def _plain(value: float) -> str:
+    """Return a number that can be typed again: whole ones without a point, the others exactly."""
+    return str(int(value)) if float(value).is_integer() else repr(float(value))

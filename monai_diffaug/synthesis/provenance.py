@@ -113,8 +113,9 @@ class SynthesisRecord:
 
     @property
     def prompt(self) -> str:
-        """Text of the first abnormality; empty where there was no room for one."""
-        return self.abnormalities[0].prompt if self.abnormalities else ""
+        """Text of the first painted abnormality, of the first planned one where none was; empty without room."""
+        told = [one.prompt for one in self.abnormalities if one.accepted] or [one.prompt for one in self.abnormalities]
+        return told[0] if told else ""
 
     @property
     def iou(self) -> float:

@@ -39,8 +39,8 @@ class Renderer:
         batch_size: int = 1,
         device: torch.device | str = "cpu",
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size must be an integer from 1, got {batch_size!r}")
         self.inpainter, self.validator, self.gate = inpainter, validator, gate
         self.batch_size = batch_size
         self.device = torch.device(device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,6 +38,19 @@ class SynthesisRequest:
     abnormality: str | None = None
 
 
+def from_fields(fields: Mapping[str, Any]) -> SynthesisRequest:
+    """Return the request of a mapping.
+
+    Raises:
+        TypeError: when it is no mapping, lacks the image or the seed, or has a key that no request has.
+    """
+    known = list(SynthesisRequest.__annotations__)
+    if not isinstance(fields, Mapping) or not {"image", "seed"} <= set(fields) <= set(known):
+        given = list(fields) if isinstance(fields, Mapping) else type(fields).__name__
+        raise TypeError(f"a request must be a mapping with image, seed and any of {', '.join(known[2:])}; got {given}")
+    return SynthesisRequest(**fields)
+
+
 def checked(request: SynthesisRequest, images: ImageFormat) -> SynthesisRequest:
     """Return the request with plain arrays, maps without channel axis and a tuple of spacing.
 
@@ -48,8 +61,13 @@ def checked(request: SynthesisRequest, images: ImageFormat) -> SynthesisRequest:
     image = _array(request.image)
     images.check(image)
     spatial = image.shape[1:]
-    if isinstance(request.seed, bool) or not isinstance(request.seed, numbers.Integral) or request.seed < 0:
+    if isinstance(request.seed, bool) or not isinstance(request.seed, numbers.Integral):
         raise TypeError(f"seed must be an integer from 0, got {request.seed!r}")
+    if request.seed < 0:
+        raise ValueError(f"seed must be an integer from 0, got {request.seed}")
+    for name, text in (("prompt", request.prompt), ("abnormality", request.abnormality)):
+        if text is not None and not isinstance(text, str):
+            raise TypeError(f"{name} must be text, got {text!r}")
     return replace(
         request,
         image=image,
@@ -69,7 +87,10 @@ def like(array: np.ndarray, example: Any) -> Any:
 def _array(given: Any) -> np.ndarray:
     if isinstance(given, torch.Tensor):
         # A MetaTensor's own numpy() keeps no metadata, but goes through slow dispatch: the plain tensor is asked.
-        return given.detach().as_subclass(torch.Tensor).numpy(force=True)
+        if given.layout != torch.strided or given.dtype == torch.bfloat16:
+            raise TypeError(f"a tensor of {given.layout} and {given.dtype} cannot be used; make it dense and float32")
+        plain = given.detach().as_subclass(torch.Tensor)
+        return plain.numpy(force=True)
     if isinstance(given, np.ndarray):
         return np.asarray(given)
     raise TypeError(f"an image or map must be a NumPy array or a torch tensor, got {type(given).__name__}")
@@ -103,7 +124,10 @@ def _integer_map(name: str, given: Any, spatial: tuple[int, ...]) -> np.ndarray 
 def _spacing(spacing: Sequence[float] | None, dims: int) -> tuple[float, ...] | None:
     if spacing is None:
         return None
-    numbers_ = tuple(float(one) for one in spacing)
-    if len(numbers_) != dims or min(numbers_) <= 0 or not np.isfinite(numbers_).all():
+    try:
+        lengths = tuple(float(one) for one in spacing)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"spacing must be {dims} positive numbers (mm), got {spacing!r}") from error
+    if len(lengths) != dims or min(lengths) <= 0 or not np.isfinite(lengths).all():
         raise ValueError(f"spacing must be {dims} positive numbers (mm), got {list(spacing)}")
-    return numbers_
+    return lengths

@@ -18,7 +18,7 @@ from monai_diffaug.synthesis.planner import LesionPlan, Planner
 from monai_diffaug.synthesis.prompts import Abnormality
 from monai_diffaug.synthesis.provenance import AbnormalityRecord, SynthesisRecord, versions
 from monai_diffaug.synthesis.renderer import Renderer
-from monai_diffaug.synthesis.requests import SynthesisRequest, checked, like
+from monai_diffaug.synthesis.requests import SynthesisRequest, checked, from_fields, like
 from monai_diffaug.synthesis.sites import Site
 from monai_diffaug.synthesis.window import bounding_box
 
@@ -153,7 +153,7 @@ class AbnormalitySynthesizer:
             begun = [sample for sample in begun if not sample.finished]
 
     def _begin(self, index: int, request: SynthesisRequest | Mapping[str, Any]) -> _Begun:
-        asked = request if isinstance(request, SynthesisRequest) else SynthesisRequest(**request)
+        asked = request if isinstance(request, SynthesisRequest) else from_fields(request)
         case = checked(asked, self.images)
         return _Begun(index, asked, case, self._sites(case, self._draw(case)))
 

@@ -71,7 +71,7 @@ def test_accepted_when_one_lesion_is(spatial_dims):
         lesion(spatial_dims, WORSE, REFUSED, prompt="bad"),
     )
     assert record(bad, good).accepted and record(good).accepted and not record(bad, bad).accepted
-    assert record(bad, good).prompt == "bad"
+    assert record(bad, good).prompt == "good" and record(bad, bad).prompt == "bad"
 
 
 def test_iou_is_the_least_of_what_was_painted(spatial_dims):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from monai_diffaug.synthesis import ImageFormat, SynthesisRequest
-from monai_diffaug.synthesis.requests import checked, like
+from monai_diffaug.synthesis.requests import checked, from_fields, like
 from tests.toys import SHAPES, ball, toy_image
 
 
@@ -78,10 +78,38 @@ def test_labels_hold_whole_numbers(spatial_dims):
         check(spatial_dims, label=whole.astype(complex))
 
 
-@pytest.mark.parametrize("wrong", [True, np.True_, -1, 1.0, "7", None])
+@pytest.mark.parametrize("wrong", [True, np.True_, 1.0, "7", None])
 def test_a_seed_is_an_integer_from_zero(spatial_dims, wrong):
     with pytest.raises(TypeError, match="seed must be an integer from 0"):
         check(spatial_dims, seed=wrong)
+
+
+def test_a_negative_seed_is_refused(spatial_dims):
+    with pytest.raises(ValueError, match="seed must be an integer from 0, got -1"):
+        check(spatial_dims, seed=-1)
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("prompt", 5),
+        ("prompt", ["polyp"]),
+        ("abnormality", 1),
+        ("spacing", 1.0),
+        ("spacing", ("a", "b")),
+        ("label", torch.zeros(4, 4, dtype=torch.bfloat16)),
+        ("label", torch.zeros(4, 4).to_sparse()),
+    ],
+)
+def test_what_is_of_no_usable_kind_is_a_type_error(spatial_dims, field, wrong):
+    with pytest.raises(TypeError, match="must be|cannot be used"):
+        check(spatial_dims, **{field: wrong})
+
+
+@pytest.mark.parametrize("wrong", ["abc", {"image": 1}, {"image": 1, "seed": 2, "seeed": 3}])
+def test_what_is_no_request_is_named(wrong):
+    with pytest.raises(TypeError, match="a request must be a mapping with image, seed and any of label"):
+        from_fields(wrong)
 
 
 @pytest.mark.parametrize("seed", [0, 2**63, np.int64(7), np.uint32(7)])
