@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +26,8 @@ class SynthesisRequest:
         mask: the abnormality to paint, instead of drawing one, (*spatial) or (1, *spatial).
         prompt: text to paint from, instead of drawing one.
         abnormality: name of the class to paint, where a bundle has several.
+        quantise: rounds painted values to what the image's file can hold (scaled integers), so that the gate judges the
+            pixels that are delivered; None where the dtype says it all.
     """
 
     image: Any
@@ -36,6 +38,7 @@ class SynthesisRequest:
     mask: Any = None
     prompt: str | None = None
     abnormality: str | None = None
+    quantise: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 def from_fields(fields: Mapping[str, Any]) -> SynthesisRequest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,6 +27,7 @@ class Site:
         spatial: spatial shape of the whole image.
         known: labelled lesions, bool (*spatial), or None.
         images: how stored values meet the networks' range.
+        quantise: rounds painted values to what the image's file can hold, or None.
     """
 
     plan: LesionPlan
@@ -33,6 +35,7 @@ class Site:
     spatial: tuple[int, ...]
     known: np.ndarray | None
     images: ImageFormat
+    quantise: Callable[[np.ndarray], np.ndarray] | None = None
     attempts: list[Attempt] = field(default_factory=list)
     patch: np.ndarray | None = None
     pred: Tensor | None = None
@@ -68,7 +71,10 @@ class Site:
         values = resample(painted.float().cpu(), window.shape, window.within(self.spot))
         patch = self.original.copy()
         inner = self._inside_box(self.spot)
-        patch[inner] = composite(patch[inner], self.images.from_network(values.numpy()), self.alpha)
+        mixed = composite(patch[inner], self.images.from_network(values.numpy()), self.alpha)
+        if self.quantise is not None:
+            mixed = np.where(self.alpha > 0, self.quantise(mixed), mixed)
+        patch[inner] = mixed
         self.patch = patch
 
     def delivered_view(self) -> Tensor:

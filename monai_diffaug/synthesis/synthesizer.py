@@ -205,7 +205,8 @@ class AbnormalitySynthesizer:
         known = None if case.label is None else self.planner.regions.existing_lesions(case.label)
         spatial = case.image.shape[1:]
         patches = [case.image[(slice(None), *plan.window.inside(spatial))] for plan in plans]
-        return [Site(plan, patch, spatial, known, self.images) for plan, patch in zip(plans, patches, strict=True)]
+        about = spatial, known, self.images, case.quantise
+        return [Site(plan, patch, *about) for plan, patch in zip(plans, patches, strict=True)]
 
     def _result(self, case: SynthesisRequest, sites: list[Site], asked: SynthesisRequest) -> SynthesisResult:
         """Stages 8 to 10: paste what was accepted, merge it into the label, record everything."""

@@ -191,3 +191,19 @@ def test_two_sizes_in_one_text_are_refused():
 def test_impossible_numbers_are_refused_when_built(build):
     with pytest.raises(ValueError, match="must"):
         build()
+
+
+def test_the_gate_judges_what_the_file_can_hold(spatial_dims):
+    """A file of few grey levels may not hold the paint at all: then nothing may be accepted."""
+    image = np.full(toy_image(spatial_dims).shape, 100.0, np.float32)
+
+    def coarse(values):
+        return (np.rint(values / 100) * 100).astype(np.float32)
+
+    synthesizer = toy_synthesizer(spatial_dims)
+    for seed in range(6):
+        plain = synthesizer.batch([SynthesisRequest(image, seed)])[0]
+        rounded = synthesizer.batch([SynthesisRequest(image, seed, quantise=coarse)])[0]
+        assert set(np.unique(rounded.image)) <= {0.0, 100.0, 200.0}
+        assert plain.record.accepted
+        assert rounded.record.accepted == bool((rounded.image != image).any())
