@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -43,7 +43,7 @@ class Bundle:
 
 
 def load_synthesizer(
-    bundle: str | Path,
+    bundle: str | Path | Bundle,
     *,
     device: str | torch.device = "cpu",
     preset: str = "fast",
@@ -55,7 +55,7 @@ def load_synthesizer(
     """Build the synthesizer of a bundle.
 
     Args:
-        bundle: a shipped bundle's name, or a bundle folder (a path that contains "/" or exists).
+        bundle: a shipped bundle's name, or a bundle folder (a path that contains "/" or exists), or one opened already.
         device: ``cpu``, ``cuda``, ``cuda:1`` ..., or ``auto`` (CUDA where there is one).
         preset: ``fast``, or another override file of the bundle's ``configs`` folder, such as ``paper``.
         variant: an override file for other images, such as ``volume``.
@@ -72,16 +72,16 @@ def load_synthesizer(
         >>> synthesizer.images.spatial_dims, synthesizer.renderer.batch_size
         (2, 4)
     """
-    root = _find(bundle)
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     overrides = {
-        "bundle_root": str(root),
+        "bundle_root": str(opened.root),
         "batch_size": batch_size,
         "device": str(pick_device(device)),
         "prompt_bank": prompts,
     }
     if intensity_range is not None:
         overrides["intensity_range"] = list(intensity_range)
-    return _build(config_files(root, preset=preset, variant=variant), overrides, open_bundle(root))
+    return _build(config_files(opened.root, preset=preset, variant=variant), overrides, opened)
 
 
 def describe(bundle: Bundle, *, preset: str, variant: str | None, prompts: str) -> dict[str, Any]:
@@ -98,6 +98,28 @@ def describe(bundle: Bundle, *, preset: str, variant: str | None, prompts: str) 
         "intended_use": bundle.metadata.get("intended_use", ""),
         "recorded_rate": bundle.metadata.get("recorded_rate"),
     }
+
+
+def describe_merged(
+    bundle: Bundle, *, preset: str, variant: str | None, prompts: str, merged: Collection[str]
+) -> dict[str, Any]:
+    """Describe a bundle for a run's report, whose preset and variant must be those in force.
+
+    Args:
+        bundle, preset, variant, prompts: as for ``describe``.
+        merged: names of the override files that were merged; each adds its own to the entry ``overrides``.
+
+    Raises:
+        ValueError: when a preset or variant is named whose file was not merged, or the reverse.
+    """
+    named = [name for name in (variant, preset if preset != "fast" else None) if name is not None]
+    if set(named) != set(merged):
+        raise ValueError(
+            f"preset {preset!r} and variant {variant!r} are named, but the override files merged are "
+            f"{', '.join(sorted(merged)) or 'none'}; "
+            "choose them by --config_file (configs/NAME.json after common.json) alone"
+        )
+    return describe(bundle, preset=preset, variant=variant, prompts=prompts)
 
 
 def open_bundle(bundle: str | Path) -> Bundle:

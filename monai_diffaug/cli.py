@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ def _run(args: argparse.Namespace) -> int:
     try:
         return args.run(args)
     except KeyboardInterrupt:
-        print("stopped; what is finished stays, --resume goes on", file=sys.stderr)
+        print(f"stopped{_after(args)}", file=sys.stderr)
         return 130
     except (ValueError, TypeError, FileNotFoundError) as error:
         print(f"monai-diffaug {args.command}: {error}", file=sys.stderr)
@@ -36,9 +37,17 @@ def _run(args: argparse.Namespace) -> int:
     except OSError as error:
         what = error.strerror or str(error)
         where = f" ({error.filename})" if error.filename else ""
-        after = "; what is finished stays, --resume goes on" if args.command == "generate" else ""
-        print(f"monai-diffaug {args.command}: {what}{where}{after}", file=sys.stderr)
+        print(f"monai-diffaug {args.command}: {what}{where}{_after(args)}", file=sys.stderr)
         return 1
+    except (RuntimeError, ImportError) as error:  # out of GPU memory, an extra that is not installed...
+        what = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        print(f"monai-diffaug {args.command}: {what}{_after(args)}", file=sys.stderr)
+        return 1
+
+
+def _after(args: argparse.Namespace) -> str:
+    """Say what becomes of a stopped run, where it can go on."""
+    return "; what is finished stays, --resume goes on" if args.command == "generate" and not args.dry_run else ""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -80,6 +89,8 @@ def _add_generate(commands: Any) -> None:
     arg("--audit", action="store_true", help="keep refused samples under rejected/ too")
     arg("--resume", action="store_true", help="go on with an interrupted run")
     arg("--dry-run", action="store_true", help="check the inputs, say what would be made, write nothing")
+    # Else argparse takes -1e+06 for an option.
+    add._negative_number_matcher = re.compile(r"^-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
     add.set_defaults(run=_generate)
 
 
@@ -90,8 +101,8 @@ def _add_replay(commands: Any) -> None:
     arg("--id", metavar="ID", help="one sample (default: all accepted ones)")
     arg("--output", required=True, type=Path, metavar="DIR", help="new or empty folder")
     arg("--images", type=Path, metavar="ROOT", help="where the sources lie now")
-    arg("--bundle", metavar="B", help="the bundle, if it lies elsewhere now")
-    arg("--device", default="auto", help="auto (default), cpu or cuda")
+    arg("--bundle", metavar="B", help="the bundle, if it is not a shipped one; its configs can execute code")
+    arg("--device", help="auto, cpu or cuda (default: as recorded)")
     add.set_defaults(run=_replay)
 
 
@@ -100,6 +111,7 @@ def _generate(args: argparse.Namespace) -> int:
     from monai_diffaug.generation.cases import find_cases
     from monai_diffaug.generation.offline import OfflineGenerator
     from monai_diffaug.generation.order import Order
+    from monai_diffaug.generation.runfile import refuse_nesting
 
     if args.batch_size < 1:
         raise ValueError(f"--batch-size must be 1 or more, got {args.batch_size}")
@@ -114,12 +126,12 @@ def _generate(args: argparse.Namespace) -> int:
         on_existing=args.on_existing,
     )
     bundle = open_bundle(args.bundle)
-    _refuse_nesting(args.images, args.output)
+    refuse_nesting(args.images, args.output)
     found = find_cases(args.images, args.labels, args.regions)
     variant = args.variant or bundle.variant_for(_spatial_dims(found))
     bank = "standard" if own_text else args.prompts
     synthesizer = load_synthesizer(
-        bundle.root,
+        bundle,
         device=args.device,
         preset=args.preset,
         variant=variant,
@@ -168,7 +180,7 @@ def _replay(args: argparse.Namespace) -> int:
         raise ValueError(f"output {args.output} is not an empty folder; give a new one")
     synthesizer = load_synthesizer(
         args.bundle or _recorded_bundle(run, source),
-        device=args.device,
+        device=args.device or ("cpu" if run["environment"].get("device") == "cpu" else "cuda"),
         preset=run["preset"],
         variant=run["variant"],
         prompts=run["prompts"],
@@ -200,15 +212,20 @@ def _report_replay(replayer: Any, results: list[Any], bad: list[str]) -> int:
     return 1 if bad else 0
 
 
-def _recorded_bundle(run: dict[str, Any], output: Path) -> str | Path:
-    """Return the recorded folder where it still is, else the shipped bundle of the recorded name."""
-    folder = (output / run["bundle_root"]).resolve()
-    return folder if folder.is_dir() else run["bundle"]
+def _recorded_bundle(run: dict[str, Any], output: Path) -> Path:
+    """Return the shipped bundle that a run was made with.
 
+    A bundle's configs can execute code: a folder that only a file names is not opened.
 
-def _refuse_nesting(images: Path, output: Path) -> None:
-    if images.is_dir() and output.resolve().is_relative_to(images.resolve()):
-        raise ValueError(f"output {output} lies inside the images {images}; give a folder outside of them")
+    Raises:
+        ValueError: when the run was made with a bundle that is not shipped.
+    """
+    from monai_diffaug.bundle import shipped_bundles
+
+    folder, shipped = (output / str(run["bundle_root"])).resolve(), shipped_bundles().get(str(run["bundle"]))
+    if shipped is None or (folder.is_dir() and folder != shipped.resolve()):
+        raise ValueError(f"this run was made with the bundle at {folder}; give --bundle {folder} if you trust it")
+    return shipped
 
 
 def _spatial_dims(found: Any) -> int:

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -225,6 +227,87 @@ def test_opaque_alpha_is_dropped_with_a_note(tmp_path: Path, capsys: pytest.Capt
     assert pixels(tmp_path / "out" / "images" / "a__k00.png").shape == (96, 112, 3)
     notes = json.loads((tmp_path / "out" / "run.json").read_text())["notes"]
     assert notes == [["a.png", "fully opaque alpha channel dropped"]]
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def call(*_: object, **__: object) -> None:
+        raise error
+
+    return call
+
+
+class TestStops:
+    @pytest.mark.parametrize(
+        ("error", "code", "sentence"),
+        [
+            (KeyboardInterrupt(), 130, "stopped"),
+            (RuntimeError("CUDA out of memory.\nSee the manual"), 1, "monai-diffaug generate: CUDA out of memory."),
+            (
+                ImportError("diffusers is missing; install monai_diffaug[sdxl]"),
+                1,
+                "monai-diffaug generate: diffusers is",
+            ),
+        ],
+        ids=["Ctrl-C", "memory", "extra"],
+    )
+    def test_generate_says_how_to_go_on(
+        self,
+        images: Path,
+        tmp_path: Path,
+        error: BaseException,
+        code: int,
+        sentence: str,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.setattr("monai_diffaug.generation.offline.OfflineGenerator.__call__", raising(error))
+        assert generate(images, tmp_path / "out", "--num", "1") == code
+        said = capsys.readouterr().err.strip().splitlines()
+        assert len(said) == 1 and said[0].startswith(sentence) and said[0].endswith("--resume goes on")
+
+    @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (RuntimeError("no memory"), 1)])
+    def test_the_others_cannot_go_on(
+        self, tmp_path: Path, error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys
+    ) -> None:
+        monkeypatch.setattr("monai_diffaug.generation.gallery.write_gallery", raising(error))
+        assert main(["gallery", str(tmp_path)]) == code
+        assert "resume" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("recorded", "given", "device"),
+    [
+        ("cpu", [], "cpu"),
+        ("NVIDIA H200", [], "cuda"),
+        ("NVIDIA H200", ["--device", "cpu"], "cpu"),
+        ("cpu", ["--device", "auto"], "auto"),
+    ],
+)
+def test_replay_runs_where_the_run_did(
+    images: Path, tmp_path: Path, recorded: str, given: list[str], device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert generate(images, tmp_path / "out", "--num", "1") == 0
+    path = tmp_path / "out" / "run.json"
+    path.write_text(path.read_text().replace('"device": "cpu"', f'"device": "{recorded}"'))
+    asked: list[str] = []
+
+    def load(*_: object, **options: Any) -> None:
+        asked.append(options["device"])
+        raise ValueError("far enough")
+
+    monkeypatch.setattr("monai_diffaug.bundle.load_synthesizer", load)
+    assert main(["replay", str(tmp_path / "out" / "manifest.jsonl"), "--output", str(tmp_path / "x"), *given]) == 2
+    assert asked == [device]
+
+
+def test_weights_are_digested_once(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from monai_diffaug import bundle
+
+    opened: list[Any] = []
+    real = bundle.open_bundle
+    monkeypatch.setattr(bundle, "open_bundle", lambda name: opened.append(name) or real(name))
+    assert generate(images, tmp_path / "out", "--num", "1") == 0
+    assert opened == ["texture_demo"]
 
 
 def test_gallery_is_written_again(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

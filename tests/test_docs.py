@@ -79,6 +79,8 @@ def test_wheel_carries_the_bundles(tmp_path):
     source = tmp_path / "source"
     ignore = shutil.ignore_patterns(".git", ".venv*", "*.egg-info", "build", "__pycache__", ".*_cache")
     shutil.copytree(ROOT, source, ignore=ignore)
+    (source / "bundles" / "texture_demo" / "output").mkdir()
+    (source / "bundles" / "texture_demo" / "output" / "patient.png").touch()  # what a run has left there
     build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", str(tmp_path), "."]
     run(build, source, dict(os.environ))
     wheel = next(tmp_path.glob("*.whl"))
@@ -93,6 +95,7 @@ def test_wheel_carries_the_bundles(tmp_path):
         "assert monai_diffaug.__file__.startswith('@'), monai_diffaug.__file__;"
         "root = b.shipped_bundles()['texture_demo']; assert str(root).startswith('@'), root;"
         "b.load_synthesizer('texture_demo'); assert len(list((root / 'samples/frames').glob('*.png'))) == 12;"
+        "assert not (root / 'output').exists() and (root / 'LICENSE').is_file() and list((root / 'docs').iterdir());"
         "assert (r.files('monai_diffaug.generation') / 'gallery_template.html').is_file()"
     ).replace("@", str(installed))
     run([sys.executable, "-c", code], tmp_path, {**os.environ, "PYTHONPATH": str(installed)})

@@ -46,12 +46,14 @@ class CaseList:
         cases: sorted by id.
         bad: (source, sentence) of what cannot be used.
         passthrough: the other splits of a datalist, untouched.
+        searched: whether the root was searched with its subfolders: then nothing may be written below it.
     """
 
     root: Path
     cases: tuple[Case, ...]
     bad: tuple[tuple[str, str], ...]
     passthrough: dict[str, Any]
+    searched: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def find_cases(images: Path, labels: Path | None = None, regions: Path | None = 
             bad.append((_printable(_source(candidate, found.root)), _printable(str(error))))
     if not cases and not bad:
         raise ValueError(f"{images} holds no image ({', '.join(SUFFIXES)}); check the path")
-    return CaseList(found.root, _sorted_by_id(cases), tuple(sorted(bad)), found.passthrough)
+    return CaseList(found.root, _sorted_by_id(cases), tuple(sorted(bad)), found.passthrough, images.is_dir())
 
 
 def _found(images: Path, others: Sequence[Path]) -> _Found:
@@ -170,6 +172,8 @@ def _checked_id(id_: str) -> str:
     """Return an id that can be part of a file name and of a JSON text, or raise ValueError."""
     if any(unicodedata.category(one) in ("Cc", "Cs") for one in id_):
         raise ValueError("its name holds control characters or is not UTF-8; rename it")
+    if "\\" in id_:
+        raise ValueError("its name holds a backslash, which some systems take for a folder; rename it")
     if len(id_.encode()) > LONGEST:
         raise ValueError(f"its path below the image root is longer than {LONGEST} bytes; shorten it")
     return id_

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from monai_diffaug.generation import pictures, volumes
-from monai_diffaug.generation.stored import BadInput, StoredImage, StoredLabel
+from monai_diffaug.generation.stored import BadInput, StoredImage, StoredLabel, VolumeTemplate
 from monai_diffaug.synthesis import ImageFormat
 
 __all__ = [
@@ -26,8 +26,10 @@ __all__ = [
     "split_suffix",
     "output_suffix",
     "read_image",
+    "read_stored",
     "read_label",
     "read_map",
+    "quantiser",
     "write_image",
     "write_label",
     "write_mask",
@@ -85,34 +87,41 @@ def read_image(path: Path, images: ImageFormat) -> StoredImage:
     Raises:
         BadInput: when the file cannot be used; one sentence that names it and the remedy.
     """
+    stored = read_stored(path, images)
     with _naming("image", path):
-        suffix = _suffix(path)
-        stored = FAMILIES[suffix].decode_image(_content(path), suffix, images)
         images.check(stored.array)
     return stored
 
 
-def read_label(path: Path, spatial: Sequence[int]) -> StoredLabel:
+def read_stored(path: Path, images: ImageFormat) -> StoredImage:
+    """Read an image whatever its values and shape are; raises as ``read_image`` when it cannot be decoded."""
+    with _naming("image", path):
+        suffix = _suffix(path)
+        return FAMILIES[suffix].decode_image(_content(path), suffix, images)
+
+
+def read_label(path: Path, spatial: Sequence[int], image: StoredImage | None = None) -> StoredLabel:
     """Read a label as an integer map in its stored dtype; a bilevel picture gives 0 and 255.
 
     Args:
         path: a PNG or NIfTI file, or a JPEG of 0 and 255 only.
         spatial: shape of the image that it belongs to.
+        image: that image, where the label must lie in the same place (affine of a volume).
 
     Raises:
-        BadInput: when the file cannot be used, is of another shape, or holds values that are not whole.
+        BadInput: when the file cannot be used, is of another shape or place, or holds values that are not whole.
     """
     with _naming("label", path):
-        label = _read_map(path, spatial)
+        label = _read_map(path, spatial, image)
         if label.array.dtype.kind == "f" and (label.array != np.rint(label.array)).any():
             raise BadInput("it holds values that are not whole numbers; save the label as integers")
     return label
 
 
-def read_map(path: Path, spatial: Sequence[int]) -> np.ndarray:
+def read_map(path: Path, spatial: Sequence[int], image: StoredImage | None = None) -> np.ndarray:
     """Read where something is allowed, bool (*spatial): wherever the file is not zero; raises as `read_label`."""
     with _naming("regions", path):
-        return _read_map(path, spatial).array != 0
+        return _read_map(path, spatial, image).array != 0
 
 
 def write_image(path: Path, array: np.ndarray, source: StoredImage) -> None:
@@ -167,10 +176,21 @@ def atomic_write(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
+        _sync_folder(path.parent)
     except BaseException:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Force a folder's names to the disk, where the system can: else a power cut may undo the renaming."""
+    with contextlib.suppress(OSError):
+        place = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+        try:
+            os.fsync(place)
+        finally:
+            os.close(place)
 
 
 @contextlib.contextmanager
@@ -204,13 +224,20 @@ def _content(path: Path) -> bytes:
     return data
 
 
-def _read_map(path: Path, spatial: Sequence[int]) -> StoredLabel:
+def quantiser(image: StoredImage) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return what rounds values to those that the image's file can hold; None where its dtype holds any."""
+    return volumes.quantiser(image.template) if isinstance(image.template, VolumeTemplate) else None
+
+
+def _read_map(path: Path, spatial: Sequence[int], image: StoredImage | None) -> StoredLabel:
     suffix = _suffix(path)
     label = FAMILIES[suffix].decode_map(_content(path), suffix)
     if label.array.shape != tuple(spatial):
         raise BadInput(f"it has shape {label.array.shape} but its image has {tuple(spatial)}; they must be equal")
     if label.array.dtype.kind == "f" and not np.isfinite(label.array).all():
         raise BadInput("it holds NaN or infinite values; replace them first")
+    if image is not None and isinstance(image.template, VolumeTemplate) and isinstance(label.template, VolumeTemplate):
+        volumes.check_place(label.template, image.template, spatial)
     return label
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from monai_diffaug.generation.gallery_card import render_card
 from monai_diffaug.generation.gallery_head import describe_run, summarise
+from monai_diffaug.generation.manifest import astray
 
 CARDS = "<!-- cards -->"
 
@@ -83,6 +84,8 @@ def _read_lines(manifest: Path) -> Iterator[dict[str, Any]]:
                     f"{manifest}, line {number} is not a sample: it needs `id` (text) and `accepted`, "
                     "and `attempts` and `abnormalities`, where given, are lists of objects"
                 )
+            if wrong := astray(line):
+                raise ValueError(f"{manifest}, line {number} names no file of the run: {wrong}; remove that line")
             yield line
 
 

@@ -80,7 +80,7 @@ def render_card(
         f"{_iou(line)}</header>"
         f"{draw_rows(number, views, pictures, verdict)}"
         f'<div class="about">{draw_locators(number, views)}<div>'
-        f'<p class="prompt">{escape(str(line.get("prompt") or ""))}</p>{_lesions(line, cuts)}'
+        f'<p class="prompt">{escape(str(line.get("prompt") or ""))}</p>{_lesions(line)}'
         f"{notes}{_origin(line)}</div></div></article>\n"
     )
 
@@ -115,22 +115,25 @@ def _iou(line: Mapping[str, Any]) -> str:
     return f'<span class="iou">{name} <b>{iou:.2f}</b><i style="--share:{min(max(iou, 0), 1):.3f}"></i></span>'
 
 
-def _lesions(line: Mapping[str, Any], cuts: Mapping[str, tuple[float, float]]) -> str:
+def _lesions(line: Mapping[str, Any]) -> str:
     """List the abnormalities, and the attempts after them; of several abnormalities each has its own attempts."""
     lesions = line.get("abnormalities") or []
     apart = len(lesions) > 1 and all(isinstance(lesion.get("attempts"), list) for lesion in lesions)
     items = [
-        f"<li>{_lesion(lesion, _unit(line), cuts)}{_attempts(lesion['attempts']) if apart else ''}</li>"
+        f"<li>{_lesion(lesion, _unit(line), apart)}{_attempts(lesion['attempts']) if apart else ''}</li>"
         for lesion in lesions
     ]
     found = f'<ul class="lesions">{"".join(items)}</ul>' if items else ""
     return found if apart else found + _attempts(line.get("attempts") or [])
 
 
-def _lesion(lesion: Mapping[str, Any], unit: str, cuts: Mapping[str, tuple[float, float]]) -> str:
+def _lesion(lesion: Mapping[str, Any], unit: str, told: bool) -> str:
+    """Write class and extent; of several abnormalities each has been ``told`` its own prompt."""
     words, extent = [f"<b>{escape(str(lesion.get('class') or 'abnormality'))}</b>"], lesion.get("extent")
     if is_number(extent):
-        words.append(f"{extent:.3g} {escape(unit)}" + (f", {size_of(extent, cuts[unit])}" if unit in cuts else ""))
+        words.append(f"{extent:.3g} {escape(unit)}")
+    if told and lesion.get("prompt"):
+        words.append(escape(str(lesion["prompt"])))
     return " · ".join(words)
 
 

@@ -134,7 +134,7 @@ def _sizes(summary: Summary) -> str:
             verdicts = [accepted for extent, accepted in pairs if size_of(extent, cuts) == name]
             if verdicts:
                 share = sum(verdicts) / len(verdicts)
-                bars.append(_bar(f"{name}, {span}", share, f"{100 * share:.0f} % of {len(verdicts)}"))
+                bars.append(_bar(span, share, f"{100 * share:.0f} % of {len(verdicts)}"))
     return f'<ul class="rates">{"".join(bars)}</ul>' if bars else "<p>No sizes recorded.</p>"
 
 

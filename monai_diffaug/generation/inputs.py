@@ -9,9 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from monai_diffaug.generation.cases import Case, CaseList
-from monai_diffaug.generation.files import BadInput, StoredImage, StoredLabel, read_image, read_label, read_map
+from monai_diffaug.generation.files import (
+    BadInput,
+    StoredImage,
+    StoredLabel,
+    quantiser,
+    read_image,
+    read_label,
+    read_map,
+)
 from monai_diffaug.synthesis import AbnormalitySynthesizer, SynthesisRequest
-from monai_diffaug.synthesis.labels import label_value
+from monai_diffaug.synthesis.labels import check_fits, label_value
 from monai_diffaug.synthesis.provenance import file_digest
 
 
@@ -39,6 +47,7 @@ class LoadedCase:
             regions=self.regions,
             prompt=prompt,
             abnormality=abnormality,
+            quantise=quantiser(self.stored),
         )
 
 
@@ -71,8 +80,8 @@ def load_case(case: Case, synthesizer: AbnormalitySynthesizer) -> LoadedCase:
     """
     stored = read_image(case.image, synthesizer.images)
     spatial = stored.array.shape[1:]
-    label = None if case.label is None else read_label(case.label, spatial)
-    regions = None if case.regions is None else read_map(case.regions, spatial)
+    label = None if case.label is None else read_label(case.label, spatial, stored)
+    regions = None if case.regions is None else read_map(case.regions, spatial, stored)
     return LoadedCase(case, stored, label, regions)
 
 
@@ -122,6 +131,8 @@ def _look_for_room(loaded: LoadedCase, synthesizer: AbnormalitySynthesizer) -> N
     unit = synthesizer.images.to_unit(loaded.stored.array)
     try:
         synthesizer.planner.regions(unit, loaded.label_map, loaded.regions)
+        for abnormality in synthesizer.planner.abnormalities:
+            check_fits(loaded.label_map, label_value(loaded.label_map, abnormality.value))
     except ValueError as error:
         raise BadInput(f"{loaded.case.source}: {error}") from error
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from monai_diffaug.generation.cases import Case
 
+LARGEST = 10_000_000
+
 
 @dataclass(frozen=True)
 class PlannedSample:
@@ -63,12 +65,21 @@ class Order:
                 raise TypeError(f"{name} must be a whole number, got {getattr(self, name)!r}")
         if self.seed < 0:
             raise ValueError(f"seed must be an integer from 0, got {self.seed}")
+        for name in ("prompt", "abnormality"):
+            if not isinstance(getattr(self, name), str | None):
+                raise ValueError(
+                    f"{name} must be text, got {getattr(self, name)!r}; quote a comma twice: "
+                    f"--{name} \"'redder, smooth'\""
+                )
         if self.on_existing not in ("beside", "skip"):
             raise ValueError(f"on_existing must be beside or skip, got {self.on_existing!r}")
 
     def count(self, cases: int) -> int:
         """Return the number of planned samples for that many usable cases."""
-        return self.num if self.num is not None else round((self.ratio or 0) * cases)
+        total = self.num if self.num is not None else round((self.ratio or 0) * cases)
+        if total > LARGEST:
+            raise ValueError(f"{total} samples were asked for; {LARGEST} at once are the most, make several folders")
+        return total
 
     def plan(self, cases: Sequence[Case]) -> list[PlannedSample]:
         """Return the planned samples: cases in sorted order, and k within a case.

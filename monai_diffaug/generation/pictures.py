@@ -30,7 +30,7 @@ def decode_image(data: bytes, suffix: str, images: ImageFormat) -> StoredImage:
     Raises:
         BadInput: when the picture cannot be read without loss; the sentence does not name the file.
     """
-    picture, notes = _open(data), []
+    picture, notes = open_picture(data), []
     if picture.mode.startswith("I") and images.intensity_range[1] <= 255:
         raise BadInput(
             f"it is a 16-bit picture but the intensity range ends at {images.intensity_range[1]:g}; "
@@ -53,7 +53,7 @@ def decode_image(data: bytes, suffix: str, images: ImageFormat) -> StoredImage:
 
 def decode_map(data: bytes, suffix: str) -> StoredLabel:
     """Return a label or map of one channel as (height, width); an indexed picture gives its indices."""
-    picture = _open(data)
+    picture = open_picture(data)
     if picture.mode not in (*GREYSCALE, "P"):
         raise BadInput(f"it has colour mode {picture.mode}, but a label or map has one channel; save it as greyscale")
     array = _array(picture.convert("L") if picture.mode == "1" else picture)[0]
@@ -88,8 +88,12 @@ def encode_mask(mask: np.ndarray, suffix: str, template: PictureTemplate) -> byt
     return encode_label(np.where(mask != 0, np.uint8(255), np.uint8(0)), suffix, PictureTemplate())
 
 
-def _open(data: bytes) -> Image.Image:
-    """Return the decoded picture after refusing what cannot be decoded as it is stored."""
+def open_picture(data: bytes) -> Image.Image:
+    """Return the decoded picture.
+
+    Raises:
+        BadInput: when it cannot be decoded as it is stored.
+    """
     try:
         picture = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
         _check_header(picture, data)

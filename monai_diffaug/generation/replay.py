@@ -14,9 +14,11 @@ from monai_diffaug.generation.files import (
     BadInput,
     StoredImage,
     StoredLabel,
+    quantiser,
     read_image,
     read_label,
     read_map,
+    read_stored,
     write_image,
     write_label,
     write_mask,
@@ -75,7 +77,9 @@ class Replayer:
         merged = read_label(self.output / line["label"], spatial)
         # The abnormality never lay on an existing lesion: without it, the label is what the painting saw.
         before = np.where(mask, np.zeros_like(merged.array), merged.array)
-        request = SynthesisRequest(stored.array, line["seed"], before, stored.spacing, mask=mask)
+        request = SynthesisRequest(
+            stored.array, line["seed"], before, stored.spacing, mask=mask, quantise=quantiser(stored)
+        )
         result = self.synthesizer.replay(request, _record(line))
         self._write(line, stored, result, merged, destination)
         return Comparison(line["id"], self._difference(line, destination))
@@ -107,7 +111,7 @@ class Replayer:
         if not (self.output / line["image"]).is_file():
             return None
         places = (self.output / line["image"], folder / line["image"])
-        before, now = (read_image(place, self.synthesizer.images).array.astype(np.float64) for place in places)
+        before, now = (read_stored(place, self.synthesizer.images).array.astype(np.float64) for place in places)
         if before.shape != now.shape:
             raise BadInput(f"{line['id']}: {places[0]} has shape {before.shape}, not its source's {now.shape}")
         return float(np.abs(before - now).max())

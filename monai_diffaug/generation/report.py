@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from monai_diffaug.synthesis.provenance import NO_ROOM
+
 
 @dataclass(frozen=True)
 class RunSummary:
@@ -32,6 +34,9 @@ class RunSummary:
         return 3 if self.accepted < 0.9 * self.planned else 0
 
 
+JUDGED = 20  # samples of this run from which on its rate is compared
+
+
 def summarise(
     lines: Sequence[Mapping[str, Any]],
     bad: Sequence[tuple[str, str]],
@@ -46,21 +51,28 @@ def summarise(
         lines: the manifest.
         bad: inputs that could not be used.
         notes: (source, sentence) of what was done to usable inputs; equal ones are counted.
-        rate: accepted samples a second of this run, None or 0 when nothing was accepted in it.
+        rate: accepted samples a second of this run; None or 0 when too few were made in it to tell.
         recorded_rate: the same as the bundle's authors measured it.
     """
     accepted = sum(line["accepted"] for line in lines)
     attempts = [attempt for line in lines for attempt in line["attempts"]]
     refused = [attempt for attempt in attempts if not attempt["accepted"]]
+    nowhere = sum(NO_ROOM in attempt["reasons"] for attempt in refused)
     share = _share(refused, attempts)
     text = [f"{accepted} of {len(lines)} samples accepted, in {len(attempts)} attempts ({share} refused)"]
     text += _table("refused by reason", _reasons(refused))
     if len(refused) > 0.4 * len(attempts):
         text += _table("refused by prompt", _refusals_by(lines, "prompt"))
         text += _table("refused by size", _refusals_by(lines, "size"))
+        remedy = (
+            ", try other prompts or larger sizes, and check that the images are of the kind this bundle was trained on"
+        )
+        judged = nowhere < len(refused)  # the gate saw some of them
+        text.append(f"more than 40 % refused: {share} of the attempts; look at gallery.html{remedy if judged else ''}")
+    if nowhere:
         text.append(
-            f"more than 40 % refused: {share} of the attempts; look at gallery.html, try other "
-            "prompts or larger sizes, and check that the images are of the kind this bundle was trained on"
+            f"no room in {nowhere} samples: choose smaller sizes (the bundle's masks, or a size word in --prompts) or "
+            "wider --regions"
         )
     if rate and recorded_rate and rate < recorded_rate / 4:
         text.append(
@@ -100,6 +112,8 @@ def _refusals_by(lines: Sequence[Mapping[str, Any]], group: str) -> list[tuple[s
         key = lesion["prompt"] if group == "prompt" else size
         tried[key] += len(lesion["attempts"])
         failed[key] += sum(not attempt["accepted"] for attempt in lesion["attempts"])
+    if nowhere := sum(not line["abnormalities"] for line in lines):
+        tried[NO_ROOM] = failed[NO_ROOM] = nowhere
     return [(key, f"{failed[key]} of {count}") for key, count in tried.most_common(8)]
 
 

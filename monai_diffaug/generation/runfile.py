@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from monai_diffaug.generation.cases import CaseList
 from monai_diffaug.generation.files import atomic_write
 from monai_diffaug.generation.inputs import CheckedCases
-from monai_diffaug.generation.order import PlannedSample
+from monai_diffaug.generation.order import Order
+from monai_diffaug.synthesis import AbnormalitySynthesizer
 from monai_diffaug.synthesis.provenance import environment, versions
 
-if TYPE_CHECKING:
-    from monai_diffaug.generation.offline import OfflineGenerator
-
 NAME = "run.json"
-# May differ between a run and its resumption; they are recorded, not compared.
-_VOLATILE = ("environment", "versions")
+_MACHINE = ("environment", "versions")
+_PLACES = ("bundle_root", "images_root")  # the output folder may move between a run and its resumption
 _NEEDED = (
     *("bundle", "bundle_root", "preset", "variant", "prompts", "intensity_range", "batch_size"),
     *("images_root", "weights", "environment", "versions"),
@@ -27,11 +26,18 @@ _NEEDED = (
 
 
 def describe_run(
-    generator: OfflineGenerator, found: CaseList, cases: CheckedCases, samples: Sequence[PlannedSample], output: Path
+    synthesizer: AbnormalitySynthesizer,
+    order: Order,
+    about: Mapping[str, Any],
+    found: CaseList,
+    cases: CheckedCases,
+    output: Path,
+    *,
+    count: int,
+    audit: bool,
 ) -> dict[str, Any]:
     """Return the content of ``run.json``; paths are relative to ``output``."""
-    synthesizer = generator.synthesizer
-    about = dict(generator.about)
+    about = dict(about)
     if "bundle_root" in about:
         about["bundle_root"] = relative(Path(about["bundle_root"]), output)
     return {
@@ -42,9 +48,9 @@ def describe_run(
         "intensity_range": list(synthesizer.images.intensity_range),
         "dtype": "float32",
         "batch_size": synthesizer.renderer.batch_size,
-        "audit": generator.audit,
-        "order": generator.order.to_json(),
-        "count": len(samples),
+        "audit": audit,
+        "order": order.to_json(),
+        "count": count,
         "images_root": relative(found.root, output),
         "inputs_sha256": cases.fingerprint,
         "bad_inputs": [list(one) for one in cases.bad],
@@ -58,16 +64,22 @@ def claim_output(output: Path, run: Mapping[str, Any], *, resume: bool) -> None:
     """Write ``run.json`` into a new folder, or make sure that a folder to resume is of the same run.
 
     Raises:
-        ValueError: when the folder is not empty, or was made by another run.
+        ValueError: when the folder is not empty, was made by another run, or on a machine whose bytes could differ.
     """
-    begun = check_output(output, resume=resume)
+    begun, now = check_output(output, resume=resume), json.loads(json.dumps(run))
     if begun:
-        _compare(read_run(output), json.loads(json.dumps(run)), output)
+        _compare(before := read_run(output), now, output)
     for left in output.rglob(".*.part"):
         left.unlink()
-    if not begun:
+    if not begun or before != now:  # the places may have changed
         _make_folder(output)
         atomic_write(output / NAME, json.dumps(run, indent=2, ensure_ascii=False).encode())
+
+
+def refuse_nesting(images: Path, output: Path) -> None:
+    """Raise ValueError when the output folder lies inside the images: a later run would draw from its own results."""
+    if images.is_dir() and output.resolve().is_relative_to(images.resolve()):
+        raise ValueError(f"output {output} lies inside the images {images}; give a folder outside of them")
 
 
 def check_output(output: Path, *, resume: bool) -> bool:
@@ -104,6 +116,9 @@ def read_run(output: Path) -> dict[str, Any]:
     missing = [key for key in _NEEDED if not isinstance(run, dict) or key not in run]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}; the file was changed, make the run anew")
+    for key in ("preset", "variant", "prompts"):  # they name files and entries of a bundle
+        if run[key] is not None and not re.fullmatch(r"[\w-]+", str(run[key])):
+            raise ValueError(f"{path} has the {key} {run[key]!r}, which is no name; the file was changed")
     return run
 
 
@@ -120,11 +135,20 @@ def _make_folder(output: Path) -> None:
 
 
 def _compare(before: Mapping[str, Any], now: Mapping[str, Any], output: Path) -> None:
-    differing = [key for key in {**before, **now} if key not in _VOLATILE and before.get(key) != now.get(key)]
+    apart = (*_MACHINE, *_PLACES)
+    differing = [key for key in {**before, **now} if key not in apart and before.get(key) != now.get(key)]
     if differing:
         key = differing[0]
         raise ValueError(
             f"output folder {output} was made by another run: {', '.join(differing)} differ "
             f"({key} was {before.get(key)!r}, now {now.get(key)!r}); "
             "resume with the same arguments or give a new folder"
+        )
+    then, here = ({name: one for key in _MACHINE for name, one in run[key].items()} for run in (before, now))
+    if moved := [name for name in {**then, **here} if then.get(name) != here.get(name)]:
+        what = ", ".join(f"{name} was {then.get(name)!r}, now {here.get(name)!r}" for name in moved)
+        threads = f" (threads: OMP_NUM_THREADS={then.get('threads')})" if "threads" in moved else ""
+        raise ValueError(
+            f"output folder {output} was begun under other conditions, so the bytes could differ: {what}; "
+            f"resume under the same ones{threads} or give a new folder"
         )

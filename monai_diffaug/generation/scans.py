@@ -1,6 +1,7 @@
 """Read images and volumes as one thing, a `Scan`: an array (X, Y, Z, C) whose axes run as on a screen.
 
-A flat image is a volume of one slice, so that one path cuts and frames both.
+A flat image is a volume of one slice, so that one path cuts and frames both. Files are opened as everywhere else
+(`pictures`, `volumes`): what is refused there is refused here.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel
 import numpy as np
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
-from PIL import Image
+
+from monai_diffaug.generation.files import split_suffix
+from monai_diffaug.generation.pictures import open_picture
+from monai_diffaug.generation.volumes import open_volume, scaled, spacing_of
 
 PLAIN = (0.0, 255.0)  # the limits of eight-bit pictures
 
@@ -74,24 +77,23 @@ def window_limits(array: np.ndarray) -> tuple[float, float]:
     return float(low), float(max(high, low + 1e-6))
 
 
-def _read_flat(path: Path) -> Scan:
-    with Image.open(path) as image:
-        plain = image.mode in ("L", "RGB") or image.mode.startswith(("I", "F"))
-        array = np.asarray(image if plain else image.convert("RGB"))
+def _read_flat(data: bytes, suffix: str) -> Scan:
+    image = open_picture(data)
+    plain = image.mode in ("L", "RGB") or image.mode.startswith("I")
+    array = np.asarray(image if plain else image.convert("RGB"))
     array = array.reshape(*array.shape[:2], 1, -1)
     limits = PLAIN if array.dtype == np.uint8 else window_limits(array)
     swap = np.array([[1, 1], [0, 1], [2, 1]])
     return Scan(apply_orientation(array, swap), (1.0, 1.0, 1.0), FLAT, limits, swap)
 
 
-def _read_volume(path: Path) -> Scan:
-    image = nibabel.Nifti1Image.from_filename(path)
-    array = np.atleast_3d(np.asanyarray(image.dataobj))
-    array = array.reshape(*array.shape[:3], -1)[..., :1]  # of several channels the first is shown
+def _read_volume(data: bytes, suffix: str) -> Scan:
+    header, _, voxels = open_volume(data, suffix)
+    array, sizes = scaled(header, voxels)[..., None], spacing_of(header)
     # Radiological display: the patient's right at the left, front and head at the top.
-    orientation = ornt_transform(io_orientation(image.affine), axcodes2ornt(("L", "P", "I")))
+    orientation = ornt_transform(io_orientation(header.get_best_affine()), axcodes2ornt(("L", "P", "I")))
     spacing = np.ones(3)
-    for axis, size in enumerate(np.linalg.norm(image.affine[:3, :3], axis=0)):
+    for axis, size in enumerate(sizes):
         spacing[int(orientation[axis, 0])] = size
     return Scan(apply_orientation(array, orientation), tuple(spacing), VOLUME, window_limits(array), orientation)
 
@@ -106,12 +108,12 @@ def read_scan(path: Path) -> Scan:
         ValueError: if the suffix is none of these, or the file cannot be decoded.
         FileNotFoundError: if there is no such file.
     """
-    reader = next((reader for suffix, reader in READERS.items() if path.name.lower().endswith(suffix)), None)
-    if reader is None:
+    suffix = split_suffix(path.name)[1]
+    if suffix not in READERS:
         raise ValueError(f"{path.name}: a picture must end in one of {', '.join(READERS)}")
     try:
-        return reader(path)
+        return READERS[suffix](path.read_bytes(), suffix)
     except FileNotFoundError:
         raise
-    except (OSError, EOFError, ValueError, nibabel.filebasedimages.ImageFileError) as error:
+    except (OSError, ValueError, MemoryError) as error:
         raise ValueError(f"{path.name} cannot be read: {error}") from error

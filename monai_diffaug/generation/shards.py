@@ -6,8 +6,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch.distributed as dist
+
+LONGEST_WAIT = timedelta(
+    days=7
+)  # gloo's own half hour is less than a rank's share, or its look at all inputs, may take
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ def joined() -> Iterator[Shard]:
         return
     ours = not dist.is_initialized()
     if ours:
-        dist.init_process_group("gloo")
+        dist.init_process_group("gloo", timeout=LONGEST_WAIT)
     try:
         yield Shard(dist.get_rank(), dist.get_world_size())
     finally:

@@ -39,11 +39,13 @@ class VolumeTemplate:
         suffix: that was read, `.nii` or `.nii.gz`.
         prefix: header and extensions as they were stored, every byte before the voxels.
         voxels: stored voxels (*spatial), only where the header scales them; else the array is what is stored.
+        limits: the intensity range it was read with, which what is written must not leave by rounding.
     """
 
     suffix: str
     prefix: bytes
     voxels: np.ndarray | None = None
+    limits: tuple[float, float] = (float("-inf"), float("inf"))
 
 
 @dataclass(frozen=True)

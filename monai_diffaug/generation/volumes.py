@@ -10,6 +10,7 @@ import gzip
 import io
 import math
 import zlib
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
@@ -20,6 +21,9 @@ from monai_diffaug.generation.stored import BadInput, StoredImage, StoredLabel, 
 from monai_diffaug.synthesis import ImageFormat
 
 LEVEL = 3  # of gzip compression
+LARGEST = 2**31  # voxels; four times a whole-body CT
+PIECE = 2**20  # bytes that are unzipped at a time behind the voxels, to see the checksum but keep nothing
+BEHIND = 64  # pieces
 MILLIMETRES = {1: 1000.0, 3: 0.001}  # per metre and micrometre, by their codes in a header; all else counts as mm
 
 
@@ -34,16 +38,18 @@ def decode_image(data: bytes, suffix: str, images: ImageFormat) -> StoredImage:
     Raises:
         BadInput: when the file is damaged or of a kind that cannot be used; the sentence does not name the file.
     """
-    header, prefix, voxels = _open(data, suffix)
+    header, prefix, voxels = open_volume(data, suffix)
     scaling = _scaling(header)
     array = voxels if scaling is None else _scaled(voxels, scaling)
-    template = VolumeTemplate(suffix, prefix, None if scaling is None else voxels)
-    return StoredImage(array[None], _spacing(header), template)
+    template = VolumeTemplate(suffix, prefix)
+    if scaling is not None:
+        template = VolumeTemplate(suffix, prefix, voxels, images.intensity_range)
+    return StoredImage(array[None], spacing_of(header), template)
 
 
 def decode_map(data: bytes, suffix: str) -> StoredLabel:
     """Return a label or map as (*spatial); one whose header scales it to whole numbers becomes an integer map."""
-    header, prefix, voxels = _open(data, suffix)
+    header, prefix, voxels = open_volume(data, suffix)
     scaling = _scaling(header)
     array = voxels if scaling is None else _whole(_scaled(voxels, scaling))
     return StoredLabel(array, VolumeTemplate(suffix, prefix))
@@ -57,7 +63,7 @@ def encode_image(array: np.ndarray, suffix: str, source: StoredImage) -> bytes:
     if template.voxels is not None and scaling is not None:
         changed = voxels != source.array[0]
         stored = template.voxels.copy()
-        stored[changed] = _unscaled(voxels[changed], scaling, stored.dtype)
+        stored[changed] = _unscaled(voxels[changed], scaling, stored.dtype, template.limits)
         voxels = stored
     return _pack(suffix, header, template.prefix, voxels)
 
@@ -80,8 +86,12 @@ def encode_mask(mask: np.ndarray, suffix: str, template: VolumeTemplate) -> byte
     return encode_label((mask != 0).astype(np.uint8), suffix, template)
 
 
-def _open(data: bytes, suffix: str) -> tuple[Nifti1Header, bytes, np.ndarray]:
-    """Return the header, every byte before the voxels, and the voxels (*spatial) in native byte order."""
+def open_volume(data: bytes, suffix: str) -> tuple[Nifti1Header, bytes, np.ndarray]:
+    """Return the header, every byte before the voxels, and the stored voxels (*spatial) in native byte order.
+
+    Raises:
+        BadInput: when the file is damaged or holds anything but one volume.
+    """
     raw = _unzipped(data) if suffix == ".nii.gz" else data
     header = _header(raw)
     shape, start = header.get_data_shape(), header.get_data_offset()
@@ -99,15 +109,45 @@ def _open(data: bytes, suffix: str) -> tuple[Nifti1Header, bytes, np.ndarray]:
 
 
 def _unzipped(data: bytes) -> bytes:
+    """Return what is zipped, but no more than its header asks for: a small file may hold any amount."""
     try:
-        return gzip.decompress(data)
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            start = file.read(Nifti2Header.sizeof_hdr)
+            raw = start + file.read(max(_needed(start) - len(start), 0))
+            for _ in range(BEHIND):  # damage shows at the end, by the checksum
+                if not file.read(PIECE):
+                    break
+            return raw
     except (OSError, EOFError, zlib.error) as error:
         raise BadInput(f"it cannot be unzipped ({error}): it is truncated, damaged or no gzip; get it anew") from error
 
 
-def _header(raw: bytes) -> Nifti1Header:
+def _needed(start: bytes) -> int:
+    """Return how many bytes a volume has whose file starts like this.
+
+    Raises:
+        BadInput: when these are absurdly many.
+    """
+    kind = _kind(start)
+    try:
+        header = kind(start[: kind.sizeof_hdr], check=False)
+        voxels, size, offset = math.prod(header.get_data_shape()), _dtype(header).itemsize, header.get_data_offset()
+    except BadInput:
+        raise
+    except Exception as error:  # of many kinds, as below
+        raise BadInput(f"its NIfTI header cannot be read ({error}); get it anew or convert it again") from error
+    if voxels > LARGEST:
+        raise BadInput(f"its header asks for {voxels:,} voxels, more than {LARGEST:,}; crop it or convert it again")
+    return min(int(offset), LARGEST) + voxels * size
+
+
+def _kind(raw: bytes) -> type[Nifti1Header]:
     size = raw[:4]
-    kind = Nifti2Header if 540 in (int.from_bytes(size, "little"), int.from_bytes(size, "big")) else Nifti1Header
+    return Nifti2Header if 540 in (int.from_bytes(size, "little"), int.from_bytes(size, "big")) else Nifti1Header
+
+
+def _header(raw: bytes) -> Nifti1Header:
+    kind = _kind(raw)
     try:
         header = kind.from_fileobj(io.BytesIO(raw))
         start = header.get_data_offset()
@@ -138,18 +178,29 @@ def _scaling(header: Nifti1Header) -> tuple[float, float] | None:
     return None if slope is None or (slope, inter) == (1, 0) else (float(slope), float(inter or 0))
 
 
+def scaled(header: Nifti1Header, voxels: np.ndarray) -> np.ndarray:
+    """Return the values that stored voxels stand for: themselves, or float32 where the header scales them."""
+    scaling = _scaling(header)
+    return voxels if scaling is None else _scaled(voxels, scaling)
+
+
 def _scaled(voxels: np.ndarray, scaling: tuple[float, float]) -> np.ndarray:
     slope, inter = scaling
     return (voxels.astype(np.float64) * slope + inter).astype(np.float32)
 
 
-def _unscaled(values: np.ndarray, scaling: tuple[float, float], dtype: np.dtype) -> np.ndarray:
+def _unscaled(
+    values: np.ndarray, scaling: tuple[float, float], dtype: np.dtype, limits: tuple[float, float]
+) -> np.ndarray:
+    """Return what to store for values; rounding never carries one beyond the limits, which the file is read with."""
     slope, inter = scaling
     stored = (values.astype(np.float64) - inter) / slope
+    low, high = sorted((limit - inter) / slope for limit in limits)
     if dtype.kind == "f":
-        return stored.astype(dtype)
+        return np.clip(stored, low, high).astype(dtype)
     info = np.iinfo(dtype)
-    return np.clip(np.rint(stored), info.min, info.max).astype(dtype)
+    low, high = max(math.ceil(low - 1e-6), info.min), min(math.floor(high + 1e-6), info.max)
+    return np.clip(np.rint(stored), *((low, high) if low <= high else (info.min, info.max))).astype(dtype)
 
 
 def _whole(values: np.ndarray) -> np.ndarray:
@@ -163,7 +214,8 @@ def _whole(values: np.ndarray) -> np.ndarray:
     return rounded.astype(np.result_type(np.min_scalar_type(low), np.min_scalar_type(high)))
 
 
-def _spacing(header: Nifti1Header) -> tuple[float, ...]:
+def spacing_of(header: Nifti1Header) -> tuple[float, ...]:
+    """Return the size of a voxel along each axis in mm, or raise BadInput."""
     try:
         axes = header.get_best_affine()[:3, :3]
     except (HeaderDataError, ValueError) as error:
@@ -173,6 +225,26 @@ def _spacing(header: Nifti1Header) -> tuple[float, ...]:
         raise BadInput(f"its affine {axes.tolist()} gives no size to its voxels; write a valid sform or qform")
     factor = MILLIMETRES.get(int(header["xyzt_units"]) % 8, 1.0)
     return tuple(float(one) for one in np.round(lengths * factor, 6))
+
+
+def check_place(template: VolumeTemplate, image: VolumeTemplate, spatial: Sequence[int]) -> None:
+    """Raise BadInput where a map lies elsewhere than its image: a tenth of a voxel or more at any corner."""
+    ours, theirs = (_header(one.prefix).get_best_affine() for one in (template, image))
+    corners = np.array([(*corner, 1) for corner in np.ndindex(2, 2, 2)]) * [*(n - 1 for n in spatial), 1]
+    apart = np.linalg.inv(theirs) @ (ours - theirs) @ corners.T
+    if np.abs(apart[:3]).max() >= 0.1:
+        raise BadInput(
+            f"its affine puts it {np.abs(apart[:3]).max():.1f} voxels away from its image; resample it onto the image"
+        )
+
+
+def quantiser(template: VolumeTemplate) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return what rounds values to those that a scaled volume's file can hold; None for a volume without scaling."""
+    scaling = _scaling(_header(template.prefix))
+    if template.voxels is None or scaling is None:
+        return None
+    dtype = template.voxels.dtype
+    return lambda values: _scaled(_unscaled(values, scaling, dtype, template.limits), scaling)
 
 
 def _pack(suffix: str, header: Nifti1Header, prefix: bytes, voxels: np.ndarray) -> bytes:

@@ -44,7 +44,7 @@ class QualityGate:
         before: greatest share of the mask that may be predicted before anything is painted.
         reconstruction_error: the autoencoder's own mean error, in units of the [-1, 1] range; less change inside the
             mask than three times that is no paint.
-        early_level: noise level from which on hopeless samples are refused during sampling.
+        early_level: noise level from which on hopeless samples are refused during sampling; below 0 none is.
         iou_alone: only the overlap decides, as in the paper; the other checks are recorded.
         near_copies: descriptors of the training windows, where a bundle has them.
 
@@ -70,10 +70,10 @@ class QualityGate:
     ) -> None:
         if not 0 <= iou <= 1:
             raise ValueError(f"iou must lie in [0, 1], got {iou}")
-        if min(offset, spill, before, reconstruction_error, early_level) < 0:
+        if min(offset, spill, before, reconstruction_error) < 0:
             raise ValueError(
-                "offset, spill, before, reconstruction_error and early_level must be 0 or more; "
-                f"got {offset}, {spill}, {before}, {reconstruction_error}, {early_level}"
+                "offset, spill, before and reconstruction_error must be 0 or more; "
+                f"got {offset}, {spill}, {before}, {reconstruction_error}"
             )
         self.iou = iou
         self.offset = offset

@@ -97,7 +97,9 @@ class TestFolders:
         ids = [case.id for case in find_cases(images).cases]
         assert ids == ["a__x", "broken", "linked__back__x", "linked__y"]
 
-    @pytest.mark.parametrize("name", ["a\nb.png", "a\x1b[2J.png", os.fsdecode(b"a\xff.png"), "x" * 220 + ".png"])
+    @pytest.mark.parametrize(
+        "name", ["a\nb.png", "a\x1b[2J.png", "a\\b.png", os.fsdecode(b"a\xff.png"), "x" * 220 + ".png"]
+    )
     def test_names_that_cannot_be_ids_are_bad(self, tmp_path: Path, name: str) -> None:
         found = find_cases(touch(tmp_path, name, "b.png"))
         assert [case.id for case in found.cases] == ["b"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,20 @@ class TestAtomicWrite:
         with pytest.raises(KeyboardInterrupt):
             atomic_write(tmp_path / "a.bin", b"new")
         assert os.listdir(tmp_path) == []
+
+    def test_the_new_name_is_forced_to_the_disk_too(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        synced: list[bool] = []
+        real = os.fsync
+
+        def fsync(handle: int) -> None:
+            synced.append(stat.S_ISDIR(os.fstat(handle).st_mode))
+            if synced[-1]:  # some file systems cannot
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            real(handle)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        atomic_write(tmp_path / "a.bin", b"new")
+        assert synced == [False, True] and (tmp_path / "a.bin").read_bytes() == b"new"
 
     def test_a_missing_folder_is_an_os_error(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):

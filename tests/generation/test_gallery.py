@@ -182,7 +182,7 @@ class TestHostileText:
         lesion = sample(2)["abnormalities"][0] | {"class": self.NASTY}
         attempt = {"seed": 1, "iou": 0.1, "accepted": False, "reasons": [self.NASTY], "stopped_early": False}
         line = sample(2, prompt=self.NASTY, unit=self.NASTY, abnormalities=[lesion], attempts=[attempt])
-        output = fill(tmp_path, 2, [line, sample(2, accepted=False, id=self.NASTY, source=self.NASTY)])
+        output = fill(tmp_path, 2, [line, sample(2, accepted=False, id=self.NASTY.replace("/", ""), source=self.NASTY)])
         (output / "run.json").write_text(
             json.dumps({"bundle": self.NASTY, "seed": self.NASTY, "data_terms": self.NASTY})
         )
@@ -191,12 +191,27 @@ class TestHostileText:
         assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
         assert page.named("article")[0]["data-text"].startswith(self.NASTY.lower())
 
-    @pytest.mark.parametrize("link", ["javascript:alert(1)", "//host/x.png", 'x" onclick="alert(1)'])
+    @pytest.mark.parametrize("link", ["javascript:alert(1)", "host//x.png", 'x" onclick="alert(1)'])
     def test_links_stay_paths(self, tmp_path, link):
         _, page = page_of(fill(tmp_path, 2, [sample(2, label=link)]))
         for each in page.named("a"):
             assert set(each) == {"href"}
             assert each["href"].startswith("./") and ":" not in each["href"]
+
+    @pytest.mark.parametrize(
+        "change",
+        [{"label": "//host/x.png"}, {"image": "../in/case.png"}, {"source": "/etc/x.png"}, {"id": "../x"}],
+        ids=str,
+    )
+    def test_names_stay_below_their_folders(self, tmp_path, change):
+        output = fill(tmp_path, 2, [sample(2)])
+        with (output / "manifest.jsonl").open("a") as stream:
+            stream.write(json.dumps(sample(2, **change)) + "\n")
+        with pytest.raises(
+            ValueError, match=rf"manifest.jsonl, line 2 names no file of the run: its {next(iter(change))} "
+        ):
+            write_gallery(output)
+        assert not (output / "gallery.html").exists()
 
 
 class TestMissingFiles:
@@ -223,6 +238,18 @@ class TestMissingFiles:
         assert "cannot be read" in text
         assert set(captions(text)) == {"before", "asked for"}
 
+    def test_decompression_bomb(self, tmp_path, monkeypatch):
+        output = fill(tmp_path, 2, [sample(2)])
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+        text, _ = page_of(output)
+        assert "case__k00.png cannot be read: it has more than 100 pixels" in text
+
+    def test_another_format_under_a_known_suffix(self, tmp_path):
+        line = sample(2)
+        output = fill(tmp_path, 2, [line])
+        Image.fromarray(source_of(2)).save(output / line["image"], "TIFF")
+        assert "cannot be read: it cannot be decoded" in page_of(output)[0]
+
     def test_nothing_left(self, tmp_path):
         output = fill(tmp_path, 2, [sample(2, source="gone.png", image="gone.png", mask="gone.png")])
         text, page = page_of(output)
@@ -233,6 +260,15 @@ class TestMissingFiles:
         text, _ = page_of(fill(tmp_path, spatial_dims, [sample(spatial_dims)], predictions=False))
         assert "outlined" in captions(text) and 'class="found" d=' in text.partition("<main>")[0]
         assert 'class="found"' not in text.partition("<main>")[2]
+
+    def test_nifti_2(self, tmp_path):
+        """Its header is another one than that of most volumes."""
+        line = sample(3)
+        output = fill(tmp_path, 3, [line])
+        for path in (tmp_path / "in" / "case.nii.gz", output / line["image"]):
+            nibabel.save(nibabel.Nifti2Image(source_of(3), np.diag([1.0, 1.0, 3.0, 1.0])), path)
+        text, _ = page_of(output)
+        assert set(captions(text)) == {"before", "asked for", "after", "found"} and "cannot be read" not in text
 
 
 class TestRejected:

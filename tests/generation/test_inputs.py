@@ -12,7 +12,7 @@ from PIL import Image
 from monai_diffaug import AbnormalitySynthesizer, load_synthesizer
 from monai_diffaug.generation.cases import find_cases
 from monai_diffaug.generation.inputs import CheckedCases, check_cases, load_case
-from tests.runs import frame, lesion, write_frames, write_picture, write_volume
+from tests.runs import bundle_copy, frame, lesion, write_frames, write_picture, write_volume
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +81,18 @@ def test_skip_leaves_out_and_notes(tmp_path: Path, door: AbnormalitySynthesizer)
     cases = check(tmp_path, door, skip_existing=True)
     assert [case.id for case in cases.usable] == ["b"]
     assert cases.notes == (("a.png", "has a lesion already, left out as asked"),) and cases.bad == ()
+
+
+def test_a_class_value_that_a_label_cannot_hold_is_bad_before_anything_is_made(tmp_path: Path) -> None:
+    ulcer = {"_target_": "monai_diffaug.synthesis.Abnormality", "name": "ulcer", "value": 300}
+    door = load_synthesizer(bundle_copy(tmp_path / "bundle", abnormalities=[ulcer]))
+    write_frames(tmp_path / "in", "a.png", "b.png", "c.png")
+    write_picture(tmp_path / "labels" / "a.png", lesion(value=2))
+    write_picture(tmp_path / "labels" / "b.png", lesion(value=2).astype(np.uint16))
+    write_picture(tmp_path / "labels" / "c.png", lesion(value=255))  # binary, and stays so
+    cases = check(tmp_path, door)
+    assert [case.id for case in cases.usable] == ["b", "c"]
+    assert "a.png: value 300 does not fit a label of dtype uint8" in cases.bad[0][1]
 
 
 def test_fingerprint_tells_every_content_and_name(tmp_path: Path, door: AbnormalitySynthesizer) -> None:

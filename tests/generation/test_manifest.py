@@ -21,6 +21,15 @@ def line(id_: str, *, accepted: bool = True, **more: Any) -> dict[str, Any]:
     return {**head, **kinds, "attempts": [], "abnormalities": [], **more}
 
 
+def written(folder: Path, one: dict[str, Any]) -> dict[str, Any]:
+    """Write the files of a line, empty, and return the line."""
+    for kind in ("image", "mask", "label"):
+        if one[kind] is not None:
+            (folder / one[kind]).parent.mkdir(exist_ok=True)
+            (folder / one[kind]).touch()
+    return one
+
+
 def test_what_is_appended_is_read(tmp_path: Path) -> None:
     written = [line("a"), line("b", accepted=False), line("ü\u2028\x85", prompt='"\n')]
     for one in written:
@@ -55,6 +64,36 @@ def test_a_broken_line_is_named(tmp_path: Path, broken: bytes, message: str) -> 
         assert "remove that line, then generate --resume" in str(caught.value)
 
 
+ASTRAY = [
+    {"id": "../a"},
+    {"id": "a\\b"},
+    {"id": ""},
+    {"id": 3},
+    {"image": "../escaped.png"},
+    {"mask": "/tmp/escaped.png"},
+    {"label": "labels/../../escaped.png"},
+    {"prediction": "..\\escaped.png"},
+    {"source": "../a.png"},
+    {"image": "."},
+    {"image": ["a.png"]},
+]
+
+
+@pytest.mark.parametrize("change", ASTRAY, ids=str)
+def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = tmp_path / "manifest.jsonl"
+    path.write_text(manifest.dump(line("a")) + manifest.dump({**line("b"), **change}))
+    for act in (lambda: manifest.read(path), lambda: manifest.recover(tmp_path)):
+        with pytest.raises(ValueError, match=r"manifest.jsonl, line 2 names no file of the run: its ") as caught:
+            act()
+        assert next(iter(change)) in str(caught.value)
+
+
+def test_names_of_all_kinds_below_the_folder_are_fine() -> None:
+    for change in ({"source": "p/..a/b c.png"}, {"id": "..a"}, {"image": "./images/a.png"}, {"prediction": None}):
+        assert not manifest.astray({**line("a"), **change})
+
+
 def test_missing_manifest(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="manifest.jsonl is missing; give"):
         manifest.read(tmp_path / "manifest.jsonl")
@@ -65,10 +104,20 @@ def test_recover_cuts_a_half_line_off_each_part(tmp_path: Path, cut: int) -> Non
     """Wherever the kill fell, also within one letter; a line without its newline was not committed."""
     parts = {name: tmp_path / name for name in ("manifest.jsonl", "manifest.rank0.jsonl", "manifest.rank1.jsonl")}
     for name, path in parts.items():
-        path.write_bytes(manifest.dump(line(f"{name}ü")).encode() + manifest.dump(line("üüüü")).encode()[:cut])
+        path.write_bytes(
+            manifest.dump(written(tmp_path, line(f"{name}ü"))).encode() + manifest.dump(line("üüüü")).encode()[:cut]
+        )
     assert set(manifest.recover(tmp_path)) == {f"{name}ü" for name in parts}
     assert all(path.read_bytes().endswith(b"}\n") for path in parts.values())
     assert set(manifest.recover(tmp_path)) == {f"{name}ü" for name in parts}
+
+
+@pytest.mark.parametrize("kind", ["image", "mask", "label"])
+def test_recover_leaves_out_what_lost_a_file(tmp_path: Path, kind: str) -> None:
+    for one in (line("a"), line("b"), line("c", accepted=False)):
+        manifest.append(tmp_path / "manifest.jsonl", written(tmp_path, one))
+    (tmp_path / line("a")[kind]).unlink()
+    assert list(manifest.recover(tmp_path)) == ["b", "c"]
 
 
 def test_recover_of_nothing_but_a_half_line(tmp_path: Path) -> None:

@@ -55,6 +55,18 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.parametrize(("judged", "slow"), [(20, False), (2, True)])
+def test_a_rate_is_compared_only_where_enough_was_made(
+    tmp_path: Path, judged: int, slow: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = bundle_copy(tmp_path / "bundle")
+    metadata = bundle / "configs" / "metadata.json"
+    metadata.write_text(metadata.read_text().replace('"recorded_rate": 8.0', '"recorded_rate": 1e9'))
+    monkeypatch.setattr("monai_diffaug.generation.offline.JUDGED", judged)
+    assert generate(write_frames(tmp_path / "in", "a.png"), tmp_path / "out", "--num", "2", bundle=bundle) == 0
+    assert ("far slower" in capsys.readouterr().out) is slow
+
+
 class TestLayout:
     def test_files(self, finished: Path) -> None:
         ids = ["b__k00", "b__k01", "c__k00", "c__k01", "sub__a__k00"]

@@ -6,11 +6,13 @@ import json
 import shutil
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
 from monai_diffaug.cli import main
 from tests.runs import (
+    AFFINE,
     REFUSING,
     bundle_copy,
     contents,
@@ -76,6 +78,25 @@ def test_volume(tmp_path: Path) -> None:
     assert again == {name: data for name, data in contents(tmp_path / "out").items() if name in again}
 
 
+def test_scaled_volume_whose_values_reach_the_range(tmp_path: Path) -> None:
+    """What is stored is coarser than what was painted: it is compared as stored, and never found out of range."""
+    voxels = np.random.default_rng(3).integers(95, 112, (44, 48, 40)).astype(np.uint8)
+    image = nibabel.Nifti1Image(voxels, AFFINE)
+    image.header["scl_slope"], image.header["scl_inter"] = 7.0, -350.0
+    (tmp_path / "in").mkdir()
+    raw = bytearray(image.to_bytes())
+    head = nibabel.Nifti1Header(bytes(raw[:348]))
+    head["scl_slope"], head["scl_inter"] = 7.0, -350.0
+    (tmp_path / "in" / "v.nii").write_bytes(head.binaryblock + bytes(raw[348:]))
+    more = ("--num", "3", "--prompts", "brighter lesion", "--intensity-range", "311", "432")
+    assert generate(tmp_path / "in", tmp_path / "out", *more) in (0, 3)
+    assert any(line["accepted"] for line in manifest(tmp_path / "out"))
+    assert replay(tmp_path / "out", tmp_path / "again") == 0
+    for path in (tmp_path / "again" / "images").iterdir():
+        values = np.asarray(nibabel.load(path).dataobj)
+        assert values.min() >= 311 and values.max() <= 432
+
+
 def test_refused_ones_are_left_out_and_retries_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The recorded attempt is rendered, whichever it was, and never judged again."""
     windows = {"_target_": "monai_diffaug.synthesis.WindowSampler", "sizes": [64]}
@@ -87,7 +108,7 @@ def test_refused_ones_are_left_out_and_retries_found(tmp_path: Path, capsys: pyt
     (bundle / "configs" / "common.json").write_text(
         (bundle / "configs" / "common.json").read_text().replace('"iou": 0.82', '"iou": 0.9999')
     )
-    assert replay(tmp_path / "out", tmp_path / "again") == 0
+    assert replay(tmp_path / "out", tmp_path / "again", "--bundle", str(bundle)) == 0
     assert f"{len(accepted)} samples replayed, {len(accepted)} compared, 0 differ" in capsys.readouterr().out
 
 
@@ -143,6 +164,37 @@ class TestMoved:
     def test_a_shipped_bundle_is_found_by_name(self, root: Path, tmp_path: Path) -> None:
         edit_run(root / "out", bundle_root="../gone")
         assert replay(root / "out", tmp_path / "again") == 0
+
+
+class TestTrust:
+    """A bundle's configs execute code: what only a run's files name is not opened."""
+
+    @pytest.fixture
+    def evil(self, tmp_path: Path) -> Path:
+        return bundle_copy(tmp_path / "texture_demo", batch_size=f"$open({str(tmp_path / 'executed')!r}, 'w') and 1")
+
+    @pytest.mark.parametrize("name", ["texture_demo", "mine"])
+    def test_a_recorded_folder_is_not_opened(
+        self, root: Path, tmp_path: Path, evil: Path, name: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        edit_run(root / "out", bundle=name, bundle_root="../../texture_demo")
+        assert replay(root / "out", tmp_path / "again") == 2
+        assert f"was made with the bundle at {evil}; give --bundle {evil} if you trust it" in capsys.readouterr().err
+        assert not (tmp_path / "executed").exists() and not (tmp_path / "again").exists()
+
+    @pytest.mark.parametrize("name", ["../../texture_demo", "gone"])
+    def test_nor_is_a_name_that_is_not_shipped(
+        self, root: Path, tmp_path: Path, evil: Path, name: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        edit_run(root / "out", bundle=name, bundle_root="../nowhere")
+        assert replay(root / "out", tmp_path / "again") == 2
+        assert "if you trust it" in capsys.readouterr().err and not (tmp_path / "executed").exists()
+
+    def test_no_file_is_written_outside_the_output(self, root: Path, tmp_path: Path) -> None:
+        path = root / "out" / "manifest.jsonl"
+        path.write_text(path.read_text().replace('"images/a__k00.png"', '"../escaped.png"'))
+        assert replay(root / "out", tmp_path / "again") == 2
+        assert not (tmp_path / "escaped.png").exists() and not (tmp_path / "again").exists()
 
 
 def spoil_nothing(root: Path) -> None:
@@ -239,9 +291,9 @@ def test_other_weights_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture
     assert generate(tmp_path / "in", tmp_path / "out", "--num", "1", bundle=bundle) == 0
     digest = manifest(tmp_path / "out")[0]["weights"]["model.pt"]
     assert json.loads((tmp_path / "out" / "run.json").read_text())["weights"] == {"model.pt": digest}
-    assert replay(tmp_path / "out", tmp_path / "again") == 0
+    assert replay(tmp_path / "out", tmp_path / "again", "--bundle", str(bundle)) == 0
     (bundle / "models" / "model.pt").write_bytes(b"weights of the second training")
-    assert replay(tmp_path / "out", tmp_path / "third") == 2
+    assert replay(tmp_path / "out", tmp_path / "third", "--bundle", str(bundle)) == 2
     said = capsys.readouterr().err
     assert "weights are not the recorded ones" in said and digest in said
     assert not (tmp_path / "third").exists()

@@ -43,11 +43,16 @@ def test_many_refusals_are_broken_down_by_prompt_and_size() -> None:
     assert "0 of 2  small (extent under 31)" in text and "8 of 8  large (from 33)" in text
 
 
-def test_a_sample_without_room_has_no_prompt_to_count() -> None:
+def test_a_sample_without_room_is_counted_and_gets_its_own_advice() -> None:
     nowhere = {"accepted": False, "abnormalities": []}
     nowhere["attempts"] = [{"accepted": False, "reasons": ["no room"], "iou": 0.0}]
     text = summarise([nowhere], []).text
-    assert "1  no room" in text and "more than 40 % refused" in text and "refused by prompt" not in text
+    assert text.count("1 of 1  no room") == 2 and "refused by prompt:" in text and "refused by size:" in text
+    assert "more than 40 % refused: 100 % of the attempts; look at gallery.html\n" in text
+    assert "no room in 1 samples: choose smaller sizes" in text and "larger sizes" not in text
+    both = summarise([nowhere, line("overlap too low")], []).text
+    assert "no room in 1 samples: choose smaller" in both and "try other prompts or larger sizes" in both
+    assert "no room" not in summarise([line("")], []).text
 
 
 @pytest.mark.parametrize(("rate", "slow"), [(None, False), (0.0, False), (8.0, False), (2.1, False), (1.9, True)])

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from monai_diffaug.cli import main
 from monai_diffaug.generation import manifest as manifest_module
 from monai_diffaug.generation import offline
 from tests.runs import (
@@ -59,6 +60,32 @@ def test_resume_gives_the_same_bytes(
     assert not (output / "datalist.json").exists()
     assert generate(images, output, "--num", "7", "--resume") == 0
     assert same(contents(output), undisturbed)
+
+
+@pytest.mark.parametrize("kind", ["images", "masks", "labels", "predictions"])
+def test_a_lost_file_is_made_again(images: Path, output: Path, undisturbed: dict[str, bytes], kind: str) -> None:
+    assert generate(images, output, "--num", "7") == 0
+    (output / kind / "b__k01.png").unlink()
+    assert generate(images, output, "--num", "7", "--resume") == 0
+    assert same(contents(output), undisturbed)
+
+
+def test_a_moved_output_goes_on(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        stopping_append(patch, 2)
+        assert generate(images, tmp_path / "out", "--num", "3") == 130
+    (tmp_path / "deep" / "down").mkdir(parents=True)
+    moved = (tmp_path / "out").rename(tmp_path / "deep" / "down" / "out")
+    assert generate(images, moved, "--num", "3", "--resume") == 0
+    assert main(["replay", str(moved / "manifest.jsonl"), "--output", str(tmp_path / "again")]) == 0
+
+
+def test_other_threads_are_refused(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert generate(images, tmp_path / "out", "--num", "1") == 0
+    path = tmp_path / "out" / "run.json"
+    path.write_text(path.read_text().replace('"threads": 1', '"threads": 64'))
+    assert generate(images, tmp_path / "out", "--num", "1", "--resume") == 2
+    assert "threads was 64, now 1; resume under the same ones (threads: OMP_NUM_THREADS=64)" in capsys.readouterr().err
 
 
 def test_resume_on_a_new_folder_just_starts(images: Path, output: Path, undisturbed: dict[str, bytes]) -> None:

@@ -44,11 +44,29 @@ def test_what_counts_as_new(tmp_path: Path, there: str, resume: bool) -> None:
     assert [path.name for path in output.iterdir()] == ["run.json"]
 
 
-def test_the_same_run_may_go_on_elsewhere(claimed: Path) -> None:
-    """Another machine or version is recorded, not refused; what it may change is in every manifest line."""
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"environment": {"threads": 2}},
+            r"threads was 1, now 2; resume .* \(threads: OMP_NUM_THREADS=1\) or give a new",
+        ),
+        ({"versions": {"torch": "3"}}, "torch was '2', now '3'; resume under the same ones or give a new"),
+        ({"environment": {"threads": 1, "device": "cuda"}}, "device was None, now 'cuda'"),
+    ],
+)
+def test_other_conditions_are_refused(claimed: Path, change: dict[str, object], said: str) -> None:
+    """The rest of the samples could come out with other bytes than the first run's."""
     before = (claimed / "run.json").read_bytes()
-    claim_output(claimed, {**RUN, "environment": {"threads": 2}, "versions": {}}, resume=True)
+    with pytest.raises(ValueError, match="under other conditions, so the bytes could differ: " + said):
+        claim_output(claimed, {**RUN, **change}, resume=True)
     assert (claimed / "run.json").read_bytes() == before
+
+
+def test_a_moved_folder_goes_on_and_tells_its_new_places(claimed: Path) -> None:
+    places = {"bundle_root": "../../y", "images_root": "../../z"}
+    claim_output(claimed, {**RUN, **places}, resume=True)
+    assert read_run(claimed) == {**RUN, **places}
 
 
 def test_left_over_parts_are_removed(claimed: Path) -> None:
@@ -93,6 +111,13 @@ def test_a_broken_run_file_is_named(claimed: Path, text: str, message: str) -> N
     with pytest.raises(ValueError, match="run.json"):
         claim_output(claimed, RUN, resume=True)
     assert (claimed / "run.json").read_text() == text
+
+
+@pytest.mark.parametrize("key", ["preset", "variant", "prompts"])
+def test_what_names_a_part_of_a_bundle_is_a_name(claimed: Path, key: str) -> None:
+    (claimed / "run.json").write_text(json.dumps({**RUN, key: "../../evil"}))
+    with pytest.raises(ValueError, match=f"has the {key} '../../evil', which is no name"):
+        read_run(claimed)
 
 
 def test_missing_run_file(tmp_path: Path) -> None:

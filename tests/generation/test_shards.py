@@ -9,9 +9,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 
 from monai_diffaug import load_synthesizer
 from monai_diffaug.bundle import describe, open_bundle
@@ -116,6 +118,18 @@ def test_alone_without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     with joined() as shard:
         shard.wait()
         assert (shard.rank, shard.world_size, shard.first) == (0, 1, True)
+
+
+def test_ranks_wait_longer_than_any_share_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gloo's own limit of half an hour would end a run whose ranks' shares differ by more."""
+    asked: dict[str, timedelta] = {}
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(dist, "init_process_group", lambda kind, **how: asked.update(how))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    monkeypatch.setattr(dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    with joined():
+        assert asked["timeout"] >= timedelta(days=1)
 
 
 def test_only_the_first_rank_speaks(

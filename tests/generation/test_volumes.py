@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import nibabel
@@ -136,6 +137,21 @@ class TestScaling:
         painted[0, 0, 0, :3] = (-900, 900, 31)
         write_image(tmp_path / "b.nii", painted, stored)
         assert nibabel.load(tmp_path / "b.nii").dataobj.get_unscaled()[0, 0, :3].tolist() == [0, 255, 20]
+
+    @pytest.mark.parametrize("dtype", ["<i2", "<u1", "<f4"])
+    @pytest.mark.parametrize(("slope", "inter"), [(3.0, 0.5), (-3.0, 400.5), (0.7, -0.1)])
+    def test_rounding_never_leaves_the_intensity_range(
+        self, tmp_path: Path, dtype: str, slope: float, inter: float
+    ) -> None:
+        """Else the file that was written could not be read as an image of the same bundle."""
+        images = ImageFormat(3, 1, (0.2, 400.0))
+        array = np.clip(values(dtype), 2, 100)
+        stored = read_image(at(tmp_path / "a.nii.gz", stored_bytes(array, slope=slope, inter=inter)), images)
+        painted = stored.array.copy()
+        painted[0, 0, 0, :2] = images.intensity_range
+        write_image(tmp_path / "b.nii.gz", painted, stored)
+        again = read_image(tmp_path / "b.nii.gz", images).array
+        assert np.abs(again - painted).max() < (1.01 * abs(slope) if dtype != "<u1" else 1e3)
 
     @pytest.mark.parametrize(("slope", "inter"), [(np.nan, np.nan), (1.0, 0.0), (0.0, 0.0), (0.0, 5.0)])
     def test_none_means_stored_values(self, tmp_path: Path, slope: float, inter: float) -> None:
@@ -292,3 +308,33 @@ class TestLabels:
         assert np.array_equal(np.asarray(after.dataobj), mask)
         assert np.allclose(after.affine, OBLIQUE)
         assert (tmp_path / "b.nii.gz").read_bytes() == (tmp_path / "c.nii.gz").read_bytes()
+
+
+class TestBombs:
+    """A small file may unzip to any amount of memory: what its header does not ask for is not kept."""
+
+    def test_what_lies_behind_the_voxels_is_not_kept(self, tmp_path: Path) -> None:
+        whole = volume(values()).to_bytes()
+        path = at(tmp_path / "a.nii.gz", whole + bytes(300 * 2**20))
+        tracemalloc.start()
+        stored = read_image(path, CT)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert np.array_equal(stored.array[0], values()) and peak < 20 * 2**20
+
+    def test_a_header_that_asks_for_too_much_is_refused_first(self, tmp_path: Path) -> None:
+        data = stored_bytes(values(), dim=[3, 30000, 30000, 30000, 1, 1, 1, 1])
+        with pytest.raises(BadInput, match="asks for 27,000,000,000,000 voxels, more than 2,147,483,648; crop it"):
+            read_image(at(tmp_path / "a.nii.gz", data), CT)
+
+    def test_members_zipped_apart_are_one_file(self, tmp_path: Path) -> None:
+        whole = volume(values()).to_bytes()
+        (tmp_path / "a.nii.gz").write_bytes(b"".join(gzip.compress(part) for part in (whole[:400], whole[400:])))
+        assert np.array_equal(read_image(tmp_path / "a.nii.gz", CT).array[0], values())
+
+    def test_damage_at_the_end_shows(self, tmp_path: Path) -> None:
+        data = bytearray(gzip.compress(volume(values()).to_bytes()))
+        data[-6] ^= 1  # of the checksum
+        (tmp_path / "a.nii.gz").write_bytes(data)
+        with pytest.raises(BadInput, match="cannot be unzipped"):
+            read_image(tmp_path / "a.nii.gz", CT)
