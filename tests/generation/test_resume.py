@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from monai_diffaug.cli import main
 from monai_diffaug.generation import manifest as manifest_module
@@ -231,15 +232,16 @@ def test_kill_nine_at_ten_random_moments(tmp_path: Path) -> None:
     assert generate(images, tmp_path / "undisturbed", *arguments) == 0
     command = [sys.executable, "-m", "monai_diffaug", "generate", "--bundle", "texture_demo", "--images", str(images)]
     command += ["--output", str(tmp_path / "out"), "--resume", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # part of what run.json records
     killed, moments = 0, rng.uniform(0, 0.9, 10)
     for moment in moments:
-        with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment) as process:
             assert process.stderr is not None
             process.stderr.read(1)  # the progress bar: from here on there is something to disturb
             time.sleep(moment)
             killed += process.poll() is None
             process.send_signal(signal.SIGKILL)
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     assert killed, moments
     assert same(contents(tmp_path / "out"), contents(tmp_path / "undisturbed"))
