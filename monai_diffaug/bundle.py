@@ -149,16 +149,29 @@ def open_bundle(bundle: str | Path) -> Bundle:
 def config_files(root: Path, *, preset: str = "fast", variant: str | None = None) -> list[Path]:
     """Return the config files of a synthesizer: ``common.json``, then the overrides.
 
+    A preset's file sets ``preset`` to its own name, a variant's file ``variant``; no other config is one.
+
     Raises:
-        FileNotFoundError: naming what there is instead.
+        FileNotFoundError: when there is no such preset or variant; names those that there are.
     """
-    names = ["common", *([variant] if variant else []), *([preset] if preset != "fast" else [])]
-    files = [root / "configs" / f"{name}.json" for name in names]
-    for file in files:
-        if not file.is_file():
-            there = ", ".join(sorted(path.stem for path in (root / "configs").glob("*.json")))
-            raise FileNotFoundError(f"bundle {root.name} has no configs/{file.name}; its configs are: {there}")
+    files = [root / "configs" / "common.json"]
+    for kind, name, default in (("variant", variant, None), ("preset", preset, "fast")):
+        if name == default:
+            continue
+        there = [file for file in sorted(files[0].parent.glob("*.json")) if _overrides(file, kind)]
+        chosen = [file for file in there if file.stem == name]
+        if not chosen:
+            names = ", ".join([*([default] if default else []), *(file.stem for file in there)])
+            raise FileNotFoundError(f"bundle {root.name} has no {kind} {name!r}; it has: {names or 'none'}")
+        files += chosen
+    if not files[0].is_file():
+        raise FileNotFoundError(f"bundle {root.name} has no configs/common.json")
     return files
+
+
+def _overrides(file: Path, kind: str) -> bool:
+    """Whether a config is a preset's or a variant's override file."""
+    return file.name not in ("common.json", "metadata.json") and _read_json(file).get(kind) == file.stem
 
 
 def pick_device(device: str | torch.device) -> torch.device:
