@@ -60,6 +60,10 @@ def summarise(
     nowhere = sum(NO_ROOM in attempt["reasons"] for attempt in refused)
     share = _share(refused, attempts)
     text = [f"{accepted} of {len(lines)} samples accepted, in {len(attempts)} attempts ({share} refused)"]
+    if not lines:
+        text = []
+    if rate:
+        text.append(f"{rate:.2f} accepted samples a second, files written")
     text += _table("refused by reason", _reasons(refused))
     if len(refused) > 0.4 * len(attempts):
         text += _table("refused by prompt", _refusals_by(lines, "prompt"))

@@ -75,3 +75,8 @@ def test_equal_notes_are_counted() -> None:
         [line("")], [], notes=[("a.png", "alpha dropped"), ("b.png", "x"), ("c.png", "alpha dropped")]
     ).text
     assert text.splitlines()[-2:] == ["note: alpha dropped: a.png and 1 more", "note: x: b.png"]
+
+
+def test_the_rate_is_told_and_a_run_of_nothing_says_nothing() -> None:
+    assert "12.35 accepted samples a second, files written" in summarise([], [], rate=12.3456).text
+    assert summarise([], [("a.png", "broken")]).text == "bad input: a.png: broken"
