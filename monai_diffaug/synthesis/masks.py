@@ -49,12 +49,14 @@ class FormulaShapes:
         directions = rng.normal(size=(4, dims))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         phases = rng.uniform(0, 2 * np.pi, 4)
-        strengths = rng.uniform(0, self.lobes, 4) / np.array([2, 3, 4, 5])
-        placed = np.tensordot(rotation * (axes / axes.min())[:, None], offsets, 1) * 2
+        strengths = (rng.uniform(0, self.lobes, 4) / np.array([2, 3, 4, 5])).astype(offsets.dtype)
+        stretch = (2 * rotation * (axes / axes.min())[:, None]).astype(offsets.dtype)
+        placed = np.tensordot(stretch, offsets, 1)
         radius = np.sqrt((placed**2).sum(0))
         unit = placed / np.maximum(radius, 1e-6)
         waves = [
-            strength * np.cos(frequency * np.tensordot(direction, unit, 1) + phase)
+            strength
+            * np.cos(np.tensordot((frequency * direction).astype(unit.dtype), unit, 1) + unit.dtype.type(phase))
             for frequency, (strength, direction, phase) in enumerate(zip(strengths, directions, phases, strict=True), 2)
         ]
         return radius <= 1 + sum(waves)
@@ -166,7 +168,7 @@ class RandomMask:
         grid = np.meshgrid(
             *(np.arange(-r, r + 1) * (s / diameter) for r, s in zip(reach, spacing, strict=True)), indexing="ij"
         )
-        blob = largest_component(self.shape(np.stack(grid), rng))
+        blob = largest_component(self.shape(np.stack(grid).astype(np.float32), rng))
         return blob[_box(blob)] if blob.any() else blob
 
 
