@@ -61,7 +61,7 @@ def test_a_rate_is_compared_only_where_enough_was_made(
 ) -> None:
     bundle = bundle_copy(tmp_path / "bundle")
     metadata = bundle / "configs" / "metadata.json"
-    metadata.write_text(metadata.read_text().replace('"recorded_rate": 8.0', '"recorded_rate": 1e9'))
+    metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "recorded_rate": 1e9}))
     monkeypatch.setattr("monai_diffaug.generation.offline.JUDGED", judged)
     assert generate(write_frames(tmp_path / "in", "a.png"), tmp_path / "out", "--num", "2", bundle=bundle) == 0
     assert ("far slower" in capsys.readouterr().out) is slow
