@@ -129,7 +129,7 @@ def open_bundle(bundle: str | Path) -> Bundle:
         FileNotFoundError: when there is no such bundle.
         ValueError: when its metadata is broken, or a weight file differs from the digest in the metadata.
     """
-    root = _find(bundle)
+    root = find_bundle(bundle)
     metadata = _read_json(root / "configs" / "metadata.json")
     weights = {path.name: file_digest(path) for path in sorted((root / "models").glob("*.pt"))}
     for name, expected in metadata.get("weights_sha256", {}).items():
@@ -171,7 +171,9 @@ def config_files(root: Path, *, preset: str = "fast", variant: str | None = None
 
 def _overrides(file: Path, kind: str) -> bool:
     """Whether a config is a preset's or a variant's override file."""
-    return file.name not in ("common.json", "metadata.json") and _read_json(file).get(kind) == file.stem
+    if file.name in ("common.json", "metadata.json") or file.read_text("utf-8", "replace").lstrip().startswith("["):
+        return False  # a list, such as one of names, is no config
+    return _read_json(file).get(kind) == file.stem
 
 
 def pick_device(device: str | torch.device) -> torch.device:
@@ -201,7 +203,12 @@ def shipped_bundles() -> dict[str, Path]:
     return {path.parent.parent.name: path.parent.parent for path in sorted(home.glob("*/configs/metadata.json"))}
 
 
-def _find(bundle: str | Path) -> Path:
+def find_bundle(bundle: str | Path) -> Path:
+    """Return the folder of a shipped bundle's name, or of a bundle folder.
+
+    Raises:
+        FileNotFoundError: when there is no such bundle.
+    """
     path = Path(bundle)
     shipped = shipped_bundles()
     if str(bundle) in shipped and not (path.is_dir() and (path / "configs").is_dir()):
@@ -225,7 +232,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     return body
 
 
-def _build(files: Sequence[Path], overrides: Mapping[str, Any], bundle: Bundle) -> AbnormalitySynthesizer:
+def read_configs(files: Sequence[Path]) -> Any:
+    """Return MONAI's ``ConfigParser`` of config files, later ones over earlier ones.
+
+    Raises:
+        ValueError: when one is no valid JSON, or has a misspelt key; names the file.
+    """
     from monai.bundle import ConfigParser
 
     for file in files:
@@ -233,6 +245,18 @@ def _build(files: Sequence[Path], overrides: Mapping[str, Any], bundle: Bundle) 
         _check_keys(file, _read_json(file))
     parser = ConfigParser()
     parser.read_config([str(file) for file in files])
+    return parser
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Return what a component raised, out of the RuntimeErrors that MONAI wraps it in."""
+    while type(error) is RuntimeError and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _build(files: Sequence[Path], overrides: Mapping[str, Any], bundle: Bundle) -> AbnormalitySynthesizer:
+    parser = read_configs(files)
     entries: Any = parser.config
     unknown = [key for key in ("synthesizer", "prompt_banks", *overrides) if key not in entries]
     if unknown:
@@ -265,10 +289,8 @@ def _misspelt(key: str, value: Any) -> bool:
 def _parsed(parser: Any, files: Sequence[Path]) -> AbnormalitySynthesizer:
     try:
         return parser.get_parsed_content("synthesizer")
-    except Exception as error:  # MONAI wraps what a component raises in its own RuntimeErrors
-        cause: BaseException = error
-        while type(cause) is RuntimeError and cause.__cause__ is not None:
-            cause = cause.__cause__
+    except Exception as error:
+        cause = cause_of(error)
         if isinstance(cause, FileNotFoundError):
             raise cause from error
         names = ", ".join(str(file) for file in files)

@@ -98,6 +98,10 @@ class TestOptions:
         assert (volume.images.spatial_dims, volume.images.channels, volume.renderer.batch_size) == (3, 1, 3)
         assert volume.renderer.gate.iou_alone and volume.images.intensity_range == (0, 1000)
 
+    def test_a_list_beside_the_configs_is_none(self, bundle):
+        (bundle / "configs" / "names.json").write_text('["one", "other"]')
+        assert load_synthesizer(bundle, preset="paper").renderer.gate.iou_alone
+
     def test_variant_for(self):
         demo = open_bundle("texture_demo")
         assert (demo.variant_for(2), demo.variant_for(3), demo.name) == (None, "volume", "texture_demo")

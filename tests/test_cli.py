@@ -29,7 +29,7 @@ from tests.runs import (
     write_volume,
 )
 
-COMMANDS = ([], ["generate"], ["replay"], ["gallery"])
+COMMANDS = ([], ["generate"], ["replay"], ["gallery"], ["train"])
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +45,13 @@ def test_help_names_every_option(command: list[str], capsys: pytest.CaptureFixtu
     text = capsys.readouterr().out
     assert "not for diagnosis" in " ".join(text.split())
     expected = {
-        (): "generate replay gallery",
+        (): "generate replay gallery train",
         ("generate",): "--bundle --images --labels --regions --output --num --ratio --per-image --seed --preset "
         "--abnormality --prompts --on-existing --batch-size --device --audit --resume --dry-run",
         ("replay",): "OUT/manifest.jsonl --id --output --images --bundle --device",
         ("gallery",): "OUT",
+        ("train",): "autoencoder inpainter validator --bundle --data --output --resume --max-steps --batch-size "
+        "--workers --device --features",
     }[tuple(command)]
     assert [word for word in expected.split() if word not in text] == []
 
@@ -68,6 +70,9 @@ def test_help_names_every_option(command: list[str], capsys: pytest.CaptureFixtu
         ["generate", "--bundle", "x", "--images", "x", "--output", "x", "--num", "1", "--colour", "red"],
         ["replay", "manifest.jsonl"],
         ["gallery"],
+        ["train", "--bundle", "x", "--data", "x"],
+        ["train", "gate", "--bundle", "x", "--data", "x"],
+        ["train", "validator", "--bundle", "x", "--data", "x", "--max-steps", "many"],
     ],
     ids=" ".join,
 )

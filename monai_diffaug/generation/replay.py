@@ -86,7 +86,8 @@ class Replayer:
 
     def differing_environment(self) -> list[str]:
         """Return what differs between the recorded environment and this one."""
-        here = {**environment(self.synthesizer.renderer.device), **versions()}
+        renderer = self.synthesizer.renderer
+        here = {**environment(renderer.device, autocast=renderer.autocast), **versions()}
         then = {**self.run["environment"], **self.run["versions"]}
         return [f"{key}: recorded {then.get(key)}, here {here.get(key)}" for key in here if then.get(key) != here[key]]
 

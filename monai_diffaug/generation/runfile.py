@@ -55,7 +55,7 @@ def describe_run(
         "inputs_sha256": cases.fingerprint,
         "bad_inputs": [list(one) for one in cases.bad],
         "notes": [list(one) for one in cases.notes],
-        "environment": environment(synthesizer.renderer.device),
+        "environment": environment(synthesizer.renderer.device, autocast=synthesizer.renderer.autocast),
         "versions": versions(),
     }
 

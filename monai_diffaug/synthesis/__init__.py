@@ -10,16 +10,19 @@
     -> ``planner``       the stages above, drawn from one seed
     -> ``inpainter``     encode, inpaint, decode (``latent_diffusion`` on ``diffusion``: the real one)
     -> ``validator``     latent to predicted mask
-    -> ``gate``          intended and predicted mask to verdict (``near_copies``)
+    -> ``gate``          intended and predicted mask to verdict (``calibration``, ``near_copies``)
     -> ``blend``         composite; outside the paint mask not one bit changes
     -> ``renderer``      the four stages above on ``sites``, deterministic, at a fixed batch shape
     -> ``labels``        merge into the label map
     -> ``provenance``    the record
     -> ``synthesizer``   all of it: one sample from one seed
+
+``seed`` -> ``scenes``   a normal image from noise, through overlapping windows (``tiles``)
 """
 
 from __future__ import annotations
 
+from monai_diffaug.synthesis.calibration import Calibration
 from monai_diffaug.synthesis.gate import QualityGate, Verdict
 from monai_diffaug.synthesis.images import ImageFormat
 from monai_diffaug.synthesis.inpainter import Canvas, Inpainter, TextureInpainter
@@ -33,6 +36,7 @@ from monai_diffaug.synthesis.regions import Regions
 from monai_diffaug.synthesis.renderer import Renderer
 from monai_diffaug.synthesis.requests import SynthesisRequest
 from monai_diffaug.synthesis.rules import Background, BlackBorder, Glare, Lumen, Overlay
+from monai_diffaug.synthesis.scenes import SceneMaker, Stage
 from monai_diffaug.synthesis.sizes import EmpiricalSize, PhysicalSize, RelativeSize
 from monai_diffaug.synthesis.synthesizer import AbnormalitySynthesizer, SynthesisResult
 from monai_diffaug.synthesis.validator import ChangeValidator, LatentValidator, NetworkValidator
@@ -69,9 +73,12 @@ __all__ = [
     "ChangeValidator",
     "NetworkValidator",
     "QualityGate",
+    "Calibration",
     "NearCopies",
     "Verdict",
     "Renderer",
+    "SceneMaker",
+    "Stage",
     "AbnormalitySynthesizer",
     "SynthesisResult",
     "SynthesisRecord",

@@ -14,6 +14,7 @@ TERCILES: Mapping[str, tuple[str, str, str]] = {
     "brightness": ("darker", "same brightness", "brighter"),
     "border": ("blurred border", "soft border", "sharp border"),
     "texture": ("smooth", "fine texture", "rough"),
+    "shine": ("matte", "satin", "shiny"),
 }
 """Words for the lower, middle and upper third of each measured attribute."""
 
@@ -75,7 +76,8 @@ def measure(image: np.ndarray, mask: np.ndarray) -> dict[str, float]:
 
     Returns:
         ``colour``: change of the first channel's share (0 for one channel); ``brightness``: change of the mean;
-        ``border``: mean gradient across the edge; ``texture``: deviation of the fine detail inside.
+        ``border``: mean gradient across the edge; ``texture``: deviation of the fine detail inside; ``shine``: how far
+        the brightest hundredth stands above the median.
     """
     ring = _ring(mask)
     grey = image.mean(0)
@@ -88,6 +90,7 @@ def measure(image: np.ndarray, mask: np.ndarray) -> dict[str, float]:
         "brightness": float(grey[mask].mean() - grey[ring].mean()),
         "border": float(slope[edge].mean()),
         "texture": float(detail[mask].std()),
+        "shine": float(np.percentile(grey[mask], 99) - np.median(grey[mask])),
     }
 
 

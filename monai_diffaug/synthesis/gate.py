@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
 
+from monai_diffaug.synthesis.calibration import Calibration
 from monai_diffaug.synthesis.near_copies import NearCopies
 
 LOW_IOU = "overlap too low"
@@ -16,7 +18,7 @@ OFF_CENTRE = "off centre"
 SPILL = "spills outside the paint mask"
 NO_CHANGE = "too little change"
 LESION_BEFORE = "lesion seen before painting"
-NEAR_COPY = "near copy of a training window"
+NEAR_COPY = "near copy of a training lesion"
 
 
 @dataclass(frozen=True)
@@ -38,15 +40,16 @@ class QualityGate:
     """Judge one window by its masks (DiffAug's threshold is IoU > 0.7).
 
     Args:
-        iou: the overlap must be above this.
+        iou: the overlap must be above this, where the calibration knows no better.
         offset: greatest shift of the centroid over the diameter; never below one cell.
         spill: greatest share of the prediction outside the paint mask.
         before: greatest share of the mask that may be predicted before anything is painted.
         reconstruction_error: the autoencoder's own mean error, in units of the [-1, 1] range; less change inside the
             mask than three times that is no paint.
         early_level: noise level from which on hopeless samples are refused during sampling; below 0 none is.
-        iou_alone: only the overlap decides, as in the paper; the other checks are recorded.
-        near_copies: descriptors of the training windows, where a bundle has them.
+        iou_alone: only the overlap decides, against ``iou`` itself, as in the paper; the other checks are recorded.
+        near_copies: descriptors of the training lesions, where a bundle has them.
+        calibration: thresholds by class and size, where a bundle has them.
 
     Example:
         >>> import torch
@@ -67,6 +70,7 @@ class QualityGate:
         early_level: float = 0.5,
         iou_alone: bool = False,
         near_copies: NearCopies | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         if not 0 <= iou <= 1:
             raise ValueError(f"iou must lie in [0, 1], got {iou}")
@@ -83,6 +87,14 @@ class QualityGate:
         self.early_level = early_level
         self.iou_alone = iou_alone
         self.near_copies = near_copies
+        self.calibration = calibration
+
+    def needed(self, mask: Tensor, name: str = "") -> float:
+        """Return what the overlap must be above, for a mask (1, *size) of the class ``name``."""
+        if self.calibration is None or self.iou_alone or not mask.any():
+            return self.iou
+        calibrated = self.calibration(name, diameter(mask))
+        return self.iou if calibrated is None else calibrated
 
     def inspect(self, mask: Tensor, pred: Tensor, known: Tensor) -> tuple[str, ...]:
         """Return the reasons against painting into a window, before anything is painted.
@@ -97,7 +109,14 @@ class QualityGate:
         return (LESION_BEFORE,) if covered >= self.before or _holds_lesion(found) else ()
 
     def judge(
-        self, mask: Tensor, pred: Tensor, paint: Tensor, *, change: float, before: tuple[str, ...] = ()
+        self,
+        mask: Tensor,
+        pred: Tensor,
+        paint: Tensor,
+        *,
+        change: float,
+        before: tuple[str, ...] = (),
+        name: str = "",
     ) -> Verdict:
         """Judge a painted window.
 
@@ -107,13 +126,14 @@ class QualityGate:
             paint: where pixels may change, 0 or 1, (1, *size).
             change: mean absolute change inside the mask, in units of the [-1, 1] range.
             before: reasons found before painting.
+            name: class of the abnormality, for the calibration.
         """
         iou = overlap(mask, pred)
         failed = [*before]
-        if not iou > self.iou:
+        if not iou > self.needed(mask, name):
             failed.append(LOW_IOU)
         if float(pred.sum()) > 0:
-            if _centroid_distance(mask, pred) > max(1.0, self.offset * _diameter(mask)):
+            if _centroid_distance(mask, pred) > max(1.0, self.offset * diameter(mask)):
                 failed.append(OFF_CENTRE)
             if float((pred * (1 - paint)).sum() / pred.sum()) >= self.spill:
                 failed.append(SPILL)
@@ -122,21 +142,31 @@ class QualityGate:
         accepted = LOW_IOU not in failed if self.iou_alone else not failed
         return Verdict(accepted, iou, tuple(failed))
 
-    def refuse_early(self, mask: Tensor, pred: Tensor, *, before: tuple[str, ...] = ()) -> Verdict | None:
+    def refuse_early(
+        self, mask: Tensor, pred: Tensor, *, before: tuple[str, ...] = (), name: str = ""
+    ) -> Verdict | None:
         """Return a refusal when an unfinished sample's overlap is under half of what is needed, else None."""
         iou = overlap(mask, pred)
-        return Verdict(False, iou, (*before, LOW_IOU)) if iou < 0.5 * self.iou else None
+        return Verdict(False, iou, (*before, LOW_IOU)) if iou < 0.5 * self.needed(mask, name) else None
 
-    def thresholds(self) -> dict[str, float | bool]:
-        """Return every number that decides, for the run's report."""
-        copies = {"near_copy": self.near_copies.threshold} if self.near_copies else {}
-        return {name: value for name, value in vars(self).items() if name != "near_copies"} | copies
+    def thresholds(self) -> dict[str, Any]:
+        """Return all that decides, for the run's report; ``near_copy`` is False where nothing is compared."""
+        numbers = {name: value for name, value in vars(self).items() if name not in ("near_copies", "calibration")}
+        near_copy = False if self.near_copies is None else self.near_copies.threshold
+        calibrated = {} if self.calibration is None else {"calibration": self.calibration.to_json()}
+        return {**numbers, "near_copy": near_copy, **calibrated}
 
 
 def overlap(mask: Tensor, pred: Tensor) -> float:
     """Return intersection over union; 0 when both are empty, since an empty paint is never right."""
     union = float(((mask + pred) > 0).sum())
     return float((mask * pred).sum()) / union if union else 0.0
+
+
+def diameter(mask: Tensor) -> float:
+    """Return the longest side of the bounding box of a mask (1, *size), not empty, in cells."""
+    points = torch.nonzero(mask[0])
+    return float((points.amax(0) - points.amin(0) + 1).max())
 
 
 def _holds_lesion(found: Tensor) -> bool:
@@ -152,8 +182,3 @@ def _centroid(mask: Tensor) -> Tensor:
 
 def _centroid_distance(mask: Tensor, pred: Tensor) -> float:
     return float((_centroid(mask) - _centroid(pred)).norm())
-
-
-def _diameter(mask: Tensor) -> float:
-    points = torch.nonzero(mask[0])
-    return float((points.amax(0) - points.amin(0) + 1).max())

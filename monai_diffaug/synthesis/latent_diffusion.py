@@ -168,13 +168,18 @@ class LatentDiffusionInpainter:
             )
         device = _place(self.denoiser)[0]
         source = canvas.source.to(device)
-        grid = source.shape[2:]
-        area = to_latent_area(canvas.label_mask.to(device), grid)
-        condition = torch.cat([area, canvas.blanked.to(device)], dim=1)
-        hold_mask = to_latent_max(canvas.paint_mask.to(device), grid)
+        hold_mask = to_latent_max(canvas.paint_mask.to(device), source.shape[2:])
         noise = draw_noise(source.shape[1:], seeds).to(device)
-        denoise = self._guided_denoiser(condition, list(prompts), canvas.scale.to(device))
+        denoise = self.bind(canvas, prompts)
         return sample_inpainting(denoise, source, noise, hold_mask, self.levels, keep)
+
+    @torch.no_grad()
+    def bind(self, canvas: Canvas, prompts: Sequence[str]) -> Denoise:
+        """Return the denoiser of N windows, guided, bound to their label masks, blanked latents, scales and texts."""
+        device = _place(self.denoiser)[0]
+        area = to_latent_area(canvas.label_mask.to(device), canvas.blanked.shape[2:])
+        condition = torch.cat([area, canvas.blanked.to(device)], dim=1)
+        return self._guided_denoiser(condition, list(prompts), canvas.scale.to(device))
 
     @torch.no_grad()
     def decode(self, latent: Tensor) -> Tensor:

@@ -1,31 +1,46 @@
-"""Refuse samples that repeat a training window."""
+"""Refuse samples whose painted lesion repeats a training lesion."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from itertools import permutations, product
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
-from monai_diffaug.synthesis.resample import resample
+from monai_diffaug.synthesis.latent_diffusion import to_latent_area
+
+WIDEN = 0.05
+"""Growth of a mask's bounding box on each side, over its extent: outlines do not follow latent cells."""
 
 
 class NearCopies:
-    """Compare latents with descriptors of the training windows.
+    """Compare painted lesions with descriptors of the training lesions.
 
-    A descriptor is the latent reduced to a coarse grid, centred and normalised, so that two of them compare by their
-    cosine.
+    Samples are painted into images of the user's own, so a copy shows in the lesion and not in the window around it.
+    A descriptor is the latent inside the label mask's bounding box, a little widened, averaged on a coarse grid,
+    centred channel by channel, faded out where the mask ends (else the user's own background in the corners of the box
+    hides a copy), normalised, and projected at random, always by the same matrix, to some 100 numbers, which keeps
+    cosines. So what a bundle ships of its training images is no thumbnail: between one and two numbers a cell of a
+    coarse grid, without colour, brightness, contrast or proportions, and of the lesion alone. A copy stays one when it
+    is flipped or turned by right angles.
 
     Args:
-        descriptors: of the training windows, (M, D), each of unit length.
+        descriptors: of the training lesions, (M, D), each of unit length.
         threshold: a cosine above this is a near copy.
-        cells: grid of the descriptor on each axis.
+        cells: coarse grid on each axis.
+
+    Raises:
+        ValueError: where the descriptors are none, or the threshold is no cosine.
 
     Example:
         >>> import torch
         >>> latents = torch.randn(3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
-        >>> copies = NearCopies(NearCopies.describe(latents[:2]))
-        >>> copies(latents).tolist()
+        >>> masks = torch.zeros(3, 1, 64, 64)
+        >>> masks[..., 20:44, 12:50] = 1
+        >>> copies = NearCopies(NearCopies.describe(latents[:2], masks[:2]))
+        >>> copies(latents.flip(-1), masks.flip(-1)).tolist()
         [True, True, False]
     """
 
@@ -34,18 +49,83 @@ class NearCopies:
             raise ValueError(f"descriptors must be (M, D) with M above 0, got shape {tuple(descriptors.shape)}")
         if not -1 <= threshold <= 1 or cells < 1:
             raise ValueError(f"threshold must lie in [-1, 1] and cells be 1 or more, got {threshold} and {cells}")
-        self.descriptors = descriptors
+        self.descriptors = descriptors.float().cpu()
         self.threshold = threshold
         self.cells = cells
 
     @staticmethod
-    def describe(latent: Tensor, cells: int = 8) -> Tensor:
-        """Return descriptors (N, D) of latents (N, c, *latent)."""
-        grid: Sequence[int] = [cells] * (latent.ndim - 2)
-        coarse = resample(latent.float(), grid).flatten(1)
-        return torch.nn.functional.normalize(coarse - coarse.mean(1, keepdim=True), dim=1)
+    def describe(latents: Tensor, masks: Tensor, *, cells: int = 8, numbers: int = 96) -> Tensor:
+        """Return descriptors (N, numbers), on the CPU.
 
-    def __call__(self, latent: Tensor) -> Tensor:
-        """Return bool (N,) for latents (N, c, *latent): True where a training window is repeated."""
-        described = self.describe(latent, self.cells)
-        return (described @ self.descriptors.to(described).T).amax(1) > self.threshold
+        Args:
+            latents: (N, c, *latent).
+            masks: the lesions on the window grid, 0 or 1, (N, 1, *size), none of them empty.
+            cells: coarse grid on each axis.
+            numbers: length of a descriptor.
+        """
+        grids = [_looks(latent, mask, cells) for latent, mask in zip(latents, masks, strict=True)]
+        return torch.cat([_project(grid[None], numbers) for grid in grids])
+
+    def cosines(self, latents: Tensor, masks: Tensor) -> Tensor:
+        """Return for each lesion the greatest cosine with a training lesion, over all flips and turns, (N,).
+
+        Args:
+            latents: (N, c, *latent).
+            masks: the lesions on the window grid, 0 or 1, (N, 1, *size), none of them empty.
+        """
+        greatest = []
+        # One lesion at a time and on the CPU: neither its batch-mates nor the device can sway a verdict.
+        for latent, mask in zip(latents, masks, strict=True):
+            turned = _turns(_looks(latent, mask, self.cells))
+            greatest.append((_project(turned, self.descriptors.shape[1]) @ self.descriptors.T).max())
+        return torch.stack(greatest)
+
+    def __call__(self, latents: Tensor, masks: Tensor) -> Tensor:
+        """Return bool (N,): True where a training lesion is repeated; arguments as for ``cosines``."""
+        return self.cosines(latents, masks) > self.threshold
+
+
+def _looks(latent: Tensor, mask: Tensor, cells: int) -> Tensor:
+    """Return what a lesion looks like on a coarse grid, (c, *cells): centred, and 0 where its mask (1, *size) ends."""
+    latent, mask = latent.float().cpu(), mask.float().cpu()
+    points, size = torch.nonzero(mask[0]), torch.tensor(mask.shape[1:])
+    low, high = points.amin(0), points.amax(0) + 1
+    wide = WIDEN * (high - low)
+    box = torch.stack([(low - wide) / size, (high + wide) / size], dim=1).clamp(0, 1).tolist()
+    area, axes = to_latent_area(mask[None], latent.shape[1:])[0], tuple(range(1, latent.ndim))
+    mean = (latent * area).sum(axes, keepdim=True) / area.sum()
+    return _average((latent - mean) * area, box, cells)
+
+
+def _average(values: Tensor, box: list[list[float]], cells: int) -> Tensor:
+    """Average (c, *grid) over ``cells`` equal parts, on each axis, of a box in fractions of the grid."""
+    for axis, (low, high) in enumerate(box, start=1):
+        count = values.shape[axis]
+        bounds = torch.linspace(low * count, high * count, cells + 1)
+        # Shares of each grid cell in each part: parts begin and end within cells.
+        first = torch.arange(count)
+        shares = torch.minimum(bounds[1:, None], first + 1) - torch.maximum(bounds[:-1, None], first)
+        shares = normalize(shares.clamp_min(0), p=1.0, dim=1)
+        values = torch.tensordot(values, shares, dims=([axis], [1])).movedim(-1, axis)
+    return values
+
+
+def _turns(grid: Tensor) -> Tensor:
+    """Return all flips and turns by right angles of a grid (c, *cells), (K, c, *cells)."""
+    axes = range(1, grid.ndim)
+    flips = [
+        [axis for axis, flip in zip(axes, choice, strict=True) if flip] for choice in product((0, 1), repeat=len(axes))
+    ]
+    return torch.stack([grid.permute(0, *order).flip(flip) for order in permutations(axes) for flip in flips])
+
+
+def _project(grids: Tensor, numbers: int) -> Tensor:
+    """Return coarse grids (K, c, *cells) projected, (K, numbers), each of unit length; what is flat stays near 0."""
+    values = normalize(grids.flatten(1), dim=1, eps=1e-3)
+    return normalize(values @ _projection(values.shape[1], numbers), dim=1, eps=1e-3)
+
+
+@functools.cache
+def _projection(values: int, numbers: int) -> Tensor:
+    """Return the one random projection of its size, (values, numbers)."""
+    return torch.randn((values, numbers), generator=torch.Generator().manual_seed(0)) / numbers**0.5

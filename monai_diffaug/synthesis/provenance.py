@@ -182,9 +182,10 @@ def versions() -> dict[str, str]:
     return found
 
 
-def environment(device: torch.device) -> dict[str, str | int]:
+def environment(device: torch.device, *, autocast: bool = False) -> dict[str, str | int]:
     """Return what else bears on a sample's bytes, for the run's report."""
     return {
+        "arithmetic": "bfloat16 autocast" if autocast else "float32",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),

@@ -28,6 +28,8 @@ class Renderer:
         gate: masks to verdict.
         batch_size: number of windows that the networks see at once, always.
         device: where the networks run.
+        autocast: run the networks in bfloat16 where that loses little; two to three times faster on CPUs made for it.
+            Bytes differ from float32's.
     """
 
     def __init__(
@@ -38,16 +40,18 @@ class Renderer:
         *,
         batch_size: int = 1,
         device: torch.device | str = "cpu",
+        autocast: bool = False,
     ) -> None:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size must be an integer from 1, got {batch_size!r}")
         self.inpainter, self.validator, self.gate = inpainter, validator, gate
         self.batch_size = batch_size
         self.device = torch.device(device)
+        self.autocast = autocast
 
     def prepare(self, sites: Sequence[Site]) -> None:
         """Encode every window, as it is and with the paint mask blanked, and look for lesions that are there."""
-        with self._plain_arithmetic():
+        with self._own_arithmetic():
             for group in self._groups(sites):
                 self._prepare(group)
 
@@ -58,19 +62,19 @@ class Renderer:
             sites: prepared ones that are not finished, at least one.
             audit: keep the pixels of refused attempts too.
         """
-        with self._plain_arithmetic():
+        with self._own_arithmetic():
             self._try_once(next(self._groups(sites)), audit)
 
     def repaint(self, site: Site, seed: int) -> None:
         """Paint a prepared site with the given noise and judge nothing (replay)."""
-        with self._plain_arithmetic():
+        with self._own_arithmetic():
             latents = self.inpainter.inpaint(self._canvas([site]), *self._asked([site], [seed]))
             self._deliver([site], latents[:1])
 
     @contextmanager
-    def _plain_arithmetic(self) -> Iterator[None]:
+    def _own_arithmetic(self) -> Iterator[None]:
         """Keep gradients and the caller's autocast out: a sample's bytes must not depend on who asks."""
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             yield
 
     def _prepare(self, group: list[Site]) -> None:
@@ -120,13 +124,20 @@ class Renderer:
 
     def _judge(self, group: list[Site], latents: Tensor, changes: list[float]) -> list[Verdict]:
         preds = self._predict(latents, group)
-        copies = self.gate.near_copies(latents) if self.gate.near_copies else torch.zeros(len(latents))
         verdicts = []
-        for site, pred, change, copied in zip(group, preds, changes, copies.tolist(), strict=False):
+        for site, pred, change, copied in zip(group, preds, changes, self._copied(group, latents), strict=True):
             site.pred = pred
             reasons = (*site.before, NEAR_COPY) if copied else site.before
-            verdicts.append(self.gate.judge(site.mask, pred, site.paint, change=change, before=reasons))
+            name = site.plan.abnormality.name
+            verdicts.append(self.gate.judge(site.mask, pred, site.paint, change=change, before=reasons, name=name))
         return verdicts
+
+    def _copied(self, group: list[Site], latents: Tensor) -> list[bool]:
+        """Return which of the group's members repeat a training lesion."""
+        if self.gate.near_copies is None:
+            return [False] * len(group)
+        masks = torch.stack([site.mask for site in group])
+        return self.gate.near_copies(latents[: len(group)], masks).tolist()
 
     def _predict(self, latents: Tensor, group: list[Site]) -> list[Tensor]:
         """Return predictions outside known lesions, 0 or 1, (1, *size), on the CPU, for the group's members."""
@@ -174,7 +185,9 @@ class _EarlyRefusal:
     def __call__(self, level: float, denoised: Tensor) -> Tensor:
         if level <= self.gate.early_level:
             for index, pred in enumerate(self.predict(denoised)):
-                verdict = self.gate.refuse_early(self.group[index].mask, pred, before=self.group[index].before)
+                site = self.group[index]
+                name = site.plan.abnormality.name
+                verdict = self.gate.refuse_early(site.mask, pred, before=site.before, name=name)
                 if verdict is not None and index not in self.verdicts:
                     self.verdicts[index], self.latents[index] = verdict, denoised[index].clone()
         last = len(self.group) - 1  # padding repeats the last member

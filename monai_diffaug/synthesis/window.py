@@ -125,6 +125,9 @@ class WindowSampler:
         # One pixel more than the paint mask, where the image has it: there the paint has faded to nothing.
         low, high = np.maximum(low - 1, 0), np.minimum(high + 1, paint_mask.shape)
         side = self._draw_side(extent, min(spacing), rng)
+        # No wider than the image where the lesion allows it: the repeated edge beyond it is no tissue.
+        room = min(n * s for n, s in zip(paint_mask.shape, spacing, strict=True))
+        side = min(side, max(room, self.factors[0] * extent)) if self.sides is None else side
         shape = np.maximum(np.rint(side / np.asarray(spacing)).astype(int), high - low)
         size = next((n for n in self.sizes if (shape <= n * self.max_reduction).all()), self.sizes[-1])
         shift = rng.uniform(-self.jitter, self.jitter, len(low)) * extent / np.asarray(spacing)

@@ -221,7 +221,7 @@ def test_near_copies_are_refused(spatial_dims):
     recorder = Recorder()
     request = requests(spatial_dims, 1)[0]
     toy_synthesizer(spatial_dims, inpainter=recorder).batch([request])
-    copies = NearCopies(NearCopies.describe(recorder.decoded[0]))
+    copies = NearCopies(NearCopies.describe(recorder.decoded[0], recorder.canvases[0].label_mask))
     gate = QualityGate(iou=0.5, near_copies=copies)
     result = toy_synthesizer(spatial_dims, inpainter=Recorder(), gate=gate).batch([request])[0]
     assert not result.record.accepted and NEAR_COPY in result.record.attempts[0].reasons

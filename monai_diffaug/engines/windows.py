@@ -1,0 +1,221 @@
+"""Windows of labelled images as the inpainter and the validator are trained on: with a lesion, or normal tissue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from monai_diffaug.engines.draws import rng_for, turn
+from monai_diffaug.engines.words import LesionWords
+from monai_diffaug.synthesis import ImageFormat
+from monai_diffaug.synthesis.attributes import extent_of
+from monai_diffaug.synthesis.blend import paint_mask
+from monai_diffaug.synthesis.masks import NoRoomError, RandomMask
+from monai_diffaug.synthesis.resample import resample, resample_mask
+from monai_diffaug.synthesis.window import Window, WindowSampler
+
+NORMAL_TEXT = "normal tissue"
+
+
+@dataclass(frozen=True)
+class TrainingWindow:
+    """One window on the network grid.
+
+    Args:
+        image: (C, *size) in [-1, 1].
+        lesions: all labelled lesions, 0 or 1, (1, *size).
+        label: the lesion to paint, or the shape that normal tissue is painted into, 0 or 1, (1, *size).
+        paint: where pixels may change; contains ``label``, (1, *size).
+        scale: log2 of image pixels per window cell.
+        prompt: text that describes what is in ``label``.
+        size_fraction: extent of ``label`` over the image's shortest side.
+        name: the case.
+    """
+
+    image: Tensor
+    lesions: Tensor
+    label: Tensor
+    paint: Tensor
+    scale: float
+    prompt: str
+    size_fraction: float
+    name: str
+
+
+class TrainingWindows:
+    """Draw windows by number; the same number gives the same window.
+
+    Args:
+        cases: dictionaries with ``name``, ``image`` (C, *spatial) and ``label`` (*spatial) as stored, ``spacing``.
+        images: how stored values meet the networks' range.
+        windows: places the window around a mask, with jitter.
+        masks: draws masks for normal tissue, from the same outlines and sizes as the lesions.
+        words: measures lesions and puts them into words.
+        margin: of the paint mask, as a fraction of the extent.
+        turned: flip and turn windows at random: tissue has no upright.
+        min_pixels: lesions with fewer pixels are left alone.
+        seed: first half of every draw's seed.
+
+    Raises:
+        ValueError: when no case has a lesion.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Mapping[str, Any]],
+        images: ImageFormat,
+        windows: WindowSampler,
+        masks: RandomMask,
+        words: LesionWords,
+        *,
+        margin: float = 0.1,
+        turned: bool = True,
+        min_pixels: int = 64,
+        seed: int = 0,
+    ) -> None:
+        self.cases, self.images, self.windows, self.masks, self.words = cases, images, windows, masks, words
+        self.margin, self.turned, self.seed = margin, turned, seed
+        self.components = [ndimage.label(case["label"] != 0)[0] for case in cases]
+        self.lesions = [
+            (index, number)
+            for index, parts in enumerate(self.components)
+            for number, pixels in enumerate(np.bincount(parts.ravel())[1:], start=1)
+            if pixels >= min_pixels
+        ]
+        if not self.lesions:
+            raise ValueError(f"none of {len(cases)} cases has a lesion of {min_pixels} pixels or more in its label")
+
+    def lesion(self, index: int) -> TrainingWindow:
+        """Draw a window around a real lesion, with a text that describes it; lesions take turns."""
+        rng = rng_for(self.seed, 5 * index)
+        case, number = self.lesions[index % len(self.lesions)]
+        mask = self.components[case] == number
+        paint = paint_mask(mask, None, self._spacing(case), margin=self.margin)
+        window = self.windows(mask, self._spacing(case), rng, paint)
+        prompt = self.words(self._unit(case), mask, self._spacing(case), rng, key=(case, number))
+        return self._view(case, mask, paint, window, prompt, rng)
+
+    def cut(self, index: int) -> TrainingWindow:
+        """Draw a window that cuts through a lesion's edge: large lesions as they look at full resolution."""
+        rng = rng_for(self.seed, 5 * index + 4)
+        case, number = self.lesions[index % len(self.lesions)]
+        mask = self.components[case] == number
+        extent = extent_of(mask, (1.0,) * mask.ndim)
+        side = round(float(np.clip(rng.uniform(0.4, 1.2) * extent, self.windows.sizes[0] / 2, min(mask.shape))))
+        spot = rng.choice(np.argwhere(mask ^ ndimage.binary_erosion(mask)))
+        shift = rng.uniform(-0.3, 0.3, mask.ndim) * side
+        low = np.clip(np.rint(spot + shift - side / 2), 0, np.array(mask.shape) - side).astype(int)
+        window = Window(tuple(low.tolist()), (side,) * mask.ndim, (self.windows.sizes[0],) * mask.ndim)
+        paint = paint_mask(mask, None, self._spacing(case), margin=self.margin)
+        prompt = self.words(self._unit(case), mask, self._spacing(case), rng, key=(case, number))
+        return self._view(case, mask, paint, window, prompt, rng)
+
+    def normal(self, index: int) -> TrainingWindow:
+        """Draw a window around a lesion-shaped piece of normal tissue; another case is taken where nothing fits."""
+        rng = rng_for(self.seed, 5 * index + 1)
+        while True:
+            case = int(rng.integers(len(self.cases)))
+            lesions = self.components[case] > 0
+            free = ~ndimage.binary_dilation(lesions, iterations=4) if lesions.any() else ~lesions
+            free &= self._lit(case)
+            try:
+                mask = self.masks(free, self._spacing(case), rng)
+            except NoRoomError:
+                continue
+            paint = paint_mask(mask, ~free, self._spacing(case), margin=self.margin)
+            window = self.windows(mask, self._spacing(case), rng, paint)
+            return self._view(case, mask, paint, window, NORMAL_TEXT, rng)
+
+    def frame(self, index: int) -> TrainingWindow:
+        """Draw a whole frame to be painted from nothing: its lesions are the label, and everything is blank."""
+        rng = rng_for(self.seed, 5 * index + 2)
+        case, number = self.lesions[index % len(self.lesions)]
+        mask = self.components[case] > 0
+        side = min(mask.shape)
+        origin = tuple(int(rng.integers(n - side + 1)) for n in mask.shape)
+        size = self.windows.sizes[int(rng.integers(len(self.windows.sizes)))]
+        window = Window(origin, (side,) * mask.ndim, (size,) * mask.ndim)
+        lesion = self.components[case] == number
+        seen = lesion[window.inside(mask.shape)].any()
+        prompt = self.words(self._unit(case), lesion, self._spacing(case), rng, key=(case, number))
+        return self._view(case, mask, np.ones_like(mask), window, prompt if seen else NORMAL_TEXT, rng)
+
+    def bare(self, index: int) -> TrainingWindow:
+        """Draw lesion-free tissue to be painted from nothing: everything blank, the text of normal tissue.
+
+        The label mostly says nothing, sometimes everything: either must give normal tissue.
+        """
+        rng = rng_for(self.seed, 5 * index + 3)
+        case, window = self._lesion_free(rng)
+        shape = self.components[case].shape
+        mask = np.zeros(shape, bool) if rng.random() < 0.75 else np.ones(shape, bool)
+        drawn = self._view(case, mask, np.ones(shape, bool), window, NORMAL_TEXT, rng)
+        return replace(drawn, size_fraction=0.0)
+
+    def _lesion_free(self, rng: np.random.Generator) -> tuple[int, Window]:
+        """Draw a square of a case that holds no lesion, not much smaller than the widest that it has room for."""
+        least = self.windows.sizes[0] / self.windows.max_enlargement
+        for case in rng.permutation(len(self.cases)).tolist():
+            free = np.pad(self.components[case] == 0, 1)
+            room = ndimage.distance_transform_cdt(free, metric="chessboard")[(slice(1, -1),) * (free.ndim)]
+            widest = 2 * int(room.max()) - 1
+            if widest >= least:
+                side = round(rng.uniform(max(0.6 * widest, least), widest))
+                spot = rng.choice(np.argwhere(room >= side // 2 + 1))
+                origin = tuple((spot - (side - 1) // 2).tolist())
+                return case, Window(origin, (side,) * free.ndim, (self.windows.sizes[0],) * free.ndim)
+        raise ValueError(
+            f"none of {len(self.cases)} images has a lesion-free square of {least:g} pixels; add normal images"
+        )
+
+    def _view(
+        self,
+        case: int,
+        mask: np.ndarray,
+        paint: np.ndarray,
+        window: Window,
+        prompt: str,
+        rng: np.random.Generator,
+    ) -> TrainingWindow:
+        box = window.inside(mask.shape)
+        unit = self.images.to_unit(self.cases[case]["image"][(slice(None), *box)])
+        image = resample(torch.from_numpy(window.extend(unit, mask.shape)), window.size) * 2 - 1
+        grids = [_grid(one, window) for one in (self.components[case] > 0, mask, paint)]
+        image, lesions, label, around = turn([image, *grids], rng) if self.turned else [image, *grids]
+        return TrainingWindow(
+            image=image,
+            lesions=lesions,
+            label=label,
+            paint=torch.maximum(around, label),
+            scale=window.scale,
+            prompt=prompt,
+            size_fraction=self._fraction(case, mask) if mask.any() else 0.0,
+            name=str(self.cases[case]["name"]),
+        )
+
+    def _fraction(self, case: int, mask: np.ndarray) -> float:
+        spacing = self._spacing(case)
+        return extent_of(mask, spacing) / min(n * s for n, s in zip(mask.shape, spacing, strict=True))
+
+    def _unit(self, case: int) -> np.ndarray:
+        return self.images.to_unit(self.cases[case]["image"])
+
+    def _spacing(self, case: int) -> tuple[float, ...]:
+        return self.cases[case].get("spacing") or (1.0,) * (self.cases[case]["label"].ndim)
+
+    def _lit(self, case: int) -> np.ndarray:
+        """Return where the image shows something: the rim of a frame is black."""
+        return ndimage.binary_erosion(self._unit(case).mean(0) > 0.06, iterations=2)
+
+
+def _grid(mask: np.ndarray, window: Window) -> Tensor:
+    part = window.extend(mask[window.inside(mask.shape)], mask.shape)
+    if not part.any():
+        return torch.zeros(1, *window.size)
+    return resample_mask(torch.from_numpy(part.astype(np.float32))[None], window.size)
