@@ -17,6 +17,7 @@ import platform
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,7 @@ def frame_seconds(
     grids = {}
     for batch in by_grid(plans, count):
         cases = [(frame, plan) for plan in batch]
-        seconds = timed(lambda cases=cases: our_way(synthesizer, cases), device, repeats=repeats) / count
+        seconds = timed(partial(our_way, synthesizer, cases), device, repeats=repeats) / count
         share = np.mean([plan.window.size == batch[0].window.size for plan in plans])
         grids[f"grid {batch[0].window.size[0]}"] = {"share": float(share), "seconds": seconds}
     return {"ours_seconds": sum(one["share"] * one["seconds"] for one in grids.values()), **grids}
@@ -125,7 +126,7 @@ def theirs(
     return {
         task: {
             name: timed(
-                lambda one=one, pair=pair: one.paint(*pair, count=args.their_batch, steps=args.their_steps),
+                partial(one.paint, *pair, count=args.their_batch, steps=args.their_steps),
                 device,
                 repeats=args.their_repeats,
             ) / args.their_batch
@@ -143,7 +144,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     crop, frame = framed(case, CROP), framed(case, FRAME)
     plan, plans = crop_plan(synthesizer), plans_of(synthesizer, frame, args.plans, args.seed)
     device, count = synthesizer.renderer.device, synthesizer.renderer.batch_size
-    seconds = timed(lambda: our_way(synthesizer, [(crop, plan)] * count), device, repeats=args.repeats) / count
+    seconds = timed(partial(our_way, synthesizer, [(crop, plan)] * count), device, repeats=args.repeats) / count
     ours = {
         "same_crop": {"ours_seconds": seconds},
         "whole_frame": frame_seconds(synthesizer, frame, plans, repeats=args.repeats),

@@ -31,9 +31,8 @@ def lesion_crop(unit: np.ndarray, mask: np.ndarray, side: int = 32) -> np.ndarra
 def turns(crop: np.ndarray) -> np.ndarray:
     """Return all flips and turns by right angles of a crop (C, side, ...), (K, C, side, ...); the first is itself."""
     axes = range(1, crop.ndim)
-    flips = [
-        [axis for axis, flip in zip(axes, choice, strict=True) if flip] for choice in product((0, 1), repeat=len(axes))
-    ]
+    choices = product((False, True), repeat=len(axes))
+    flips = [tuple(axis for axis, flip in zip(axes, choice, strict=True) if flip) for choice in choices]
     return np.stack([np.flip(crop.transpose(0, *order), flip) for order in permutations(axes) for flip in flips])
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.polyp import common
 from benchmarks.polyp.painting import asked
@@ -103,25 +103,15 @@ def training_of(args: argparse.Namespace, counts: Mapping[str, int]) -> tuple[li
     root = open_bundle(args.bundle).root
     parser = read_configs([*config_files(root), root / "configs" / "train_inpainter.json"])
     parser.update({"bundle_root": str(root), "device": args.device, "dataset_dir": str(args.data)})
-    network = parser.get_parsed_content("network")
-    encoder, made = parser.get_parsed_content("encoder"), DenoiserPass(network.denoiser, network.text_encoder)
+    drawn = copy.deepcopy(parser.get_parsed_content("network_def"))  # before the bundle's weights are loaded into it
+    network, encoder = parser.get_parsed_content("network"), parser.get_parsed_content("encoder")
 
     def build() -> list[Any]:
         return build_bank(parser.get_parsed_content("train::windows")[:1], [counts], encoder)
 
     groups = cached_bank(args.cache / "preserve_bank.pt", bank_key(network, [str(args.data), str(counts)]), build)
-    return groups, fresh(made, args.seed) if args.start == "scratch" else made
-
-
-def fresh(network: DenoiserPass, seed: int) -> DenoiserPass:
-    """Return a copy with newly drawn weights; the global random state is left as it was."""
-    made = copy.deepcopy(network)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for part in made.modules():
-            if isinstance(part, nn.Module) and hasattr(part, "reset_parameters"):
-                part.reset_parameters()
-    return made
+    start = drawn if args.start == "scratch" else network
+    return groups, DenoiserPass(start.denoiser, start.text_encoder)
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:

@@ -62,8 +62,8 @@ def unet(diffusers: Any, *, channels: Sequence[int] = (64, 96, 192), context: in
     )
 
 
-def autoencoder(diffusers: Any, *, channels: Sequence[int] = (32, 64, 128)) -> nn.Module:
-    """Return an autoencoder of stride 4 without attention."""
+def autoencoder(diffusers: Any, *, channels: Sequence[int] = (24, 48, 104)) -> nn.Module:
+    """Return an autoencoder of stride 4 without attention; its decoder has a block a level more than the bundle's."""
     levels = len(channels)
     return diffusers.AutoencoderKL(
         block_out_channels=tuple(channels),
@@ -77,7 +77,7 @@ def autoencoder(diffusers: Any, *, channels: Sequence[int] = (32, 64, 128)) -> n
     )
 
 
-def text_encoders(width: int = 64, layers: int = 2) -> tuple[Any, Any]:
+def text_encoders(width: int = 64, layers: int = 4) -> tuple[Any, Any]:
     """Return SDXL's two text encoders: their last states, side by side, are the context of 2 x ``width`` numbers."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 

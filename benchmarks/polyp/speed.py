@@ -67,7 +67,7 @@ def rates(records: Sequence[SynthesisRecord], seconds: float, watch: Stopwatch) 
         "samples": len(records),
         "seconds": seconds,
         "accepted_per_second": accepted / seconds,
-        "making_accepted_per_second": accepted / (seconds - watch.seconds["once"]),
+        "making_accepted_per_second": accepted / (seconds - watch.seconds.get("once", 0.0)),
         "attempts_per_second": attempts / seconds,
         "accepted_per_attempt": counted["per_attempt"],
         "ms_an_attempt": {name: 1000 * taken / max(attempts, 1) for name, taken in spent.items()},

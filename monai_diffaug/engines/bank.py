@@ -61,7 +61,7 @@ def _encoded(drawn: Sequence[tuple[str, TrainingWindow]], encoder: Encoder, amp:
     windows = [window for _, window in drawn]
     image = torch.stack([window.image for window in windows])
     paint = torch.stack([window.paint for window in windows])
-    with torch.no_grad(), torch.autocast(_device_of(encoder), torch.bfloat16, enabled=amp):
+    with torch.no_grad(), torch.autocast(device_of(encoder), torch.bfloat16, enabled=amp):
         latent, blanked = encoder.encode(image), encoder.encode(torch.where(paint > 0, 0.0, image))
     return {
         "latent": latent.half().cpu(),
@@ -77,7 +77,8 @@ def _encoded(drawn: Sequence[tuple[str, TrainingWindow]], encoder: Encoder, amp:
     }
 
 
-def _device_of(encoder: Any) -> str:
+def device_of(encoder: Any) -> str:
+    """Return the type of the device that an encoder's weights are on."""
     weight = next(encoder.autoencoder.parameters(), None) if hasattr(encoder, "autoencoder") else None
     return weight.device.type if weight is not None else "cpu"
 

@@ -81,7 +81,8 @@ def measure_thresholds(seen: Sequence[SeenLesion], *, rate: float, bins: int = 3
         bins: number of size bins.
     """
     extents = [diameter(one.mask) for one in seen]
-    cuts = np.geomspace(*np.quantile(extents, (0.02, 0.98)), bins + 1)[1:-1]
+    low, high = (float(np.quantile(extents, share)) for share in (0.02, 0.98))
+    cuts = np.geomspace(low, high, bins + 1)[1:-1]
     edges = tuple(sorted({round(float(cut), 1) for cut in cuts}))
     names = sorted({one.name for one in seen})
     binned: dict[str, list[list[SeenLesion]]] = {name: [[] for _ in range(len(edges) + 1)] for name in names}
@@ -90,7 +91,7 @@ def measure_thresholds(seen: Sequence[SeenLesion], *, rate: float, bins: int = 3
         binned[one.name][plain.bin_of(extent)].append(one)
     rows = {name: tuple(_threshold(_overlaps(group), rate) for group in groups) for name, groups in binned.items()}
     calibration = Calibration(edges, rows)
-    gate = QualityGate(calibration=calibration)
+    gate = QualityGate(iou=calibration)
     measured = {name: [_tell(group, gate) for group in groups] for name, groups in binned.items()}
     return {**calibration.to_json(), "measured": measured}
 

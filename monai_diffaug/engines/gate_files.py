@@ -16,8 +16,8 @@ from monai_diffaug.synthesis import Calibration, NearCopies
 COPIES = "near_copies.pt"
 
 
-def read_calibration(root: str | Path, weights: Mapping[str, str]) -> Calibration | None:
-    """Return the thresholds in ``configs/calibration.json``; None where there is no such file.
+def read_calibration(root: str | Path, weights: Mapping[str, str]) -> Calibration:
+    """Return the thresholds in ``configs/calibration.json``; none at all where there is no such file.
 
     Args:
         root: the bundle's folder.
@@ -28,7 +28,7 @@ def read_calibration(root: str | Path, weights: Mapping[str, str]) -> Calibratio
     """
     path = _calibration_file(Path(root))
     if not path.is_file():
-        return None
+        return Calibration((), {})
     body = json.loads(path.read_text("utf-8"))
     if not isinstance(body, dict) or not {"edges", "thresholds", "weights"} <= body.keys():
         raise ValueError(f"{path} lacks edges, thresholds or weights; run monai-diffaug calibrate again")

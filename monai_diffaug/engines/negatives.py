@@ -9,14 +9,20 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from monai_diffaug.engines.bank import Group, batch_of, select, take
+from monai_diffaug.engines.bank import Group, batch_of, device_of, select, take
 from monai_diffaug.engines.windows import NORMAL_TEXT
 from monai_diffaug.synthesis.diffusion import append_dims
 from monai_diffaug.synthesis.inpainter import Canvas, Inpainter
 
 
 def repainted(
-    groups: Sequence[Group], inpainter: Inpainter, *, count: int, batch_size: int = 16, again: float = 0.5
+    groups: Sequence[Group],
+    inpainter: Inpainter,
+    *,
+    count: int,
+    batch_size: int = 16,
+    again: float = 0.5,
+    amp: bool = True,
 ) -> list[Group]:
     """Paint lesion-shaped pieces of normal tissue anew, as normal tissue; the target stays what was there before.
 
@@ -27,16 +33,18 @@ def repainted(
         inpainter: with trained weights.
         count: windows to paint in the first group; the others in proportion to their size.
         batch_size: windows at once.
+        amp: bfloat16 autocast.
         again: share of the results that are decoded and encoded once more, as the gate's second look sees them.
+        amp: bfloat16 autocast.
     """
     done = []
     for group, normal in zip(groups, select(groups, kinds={"normal"}), strict=True):
         wanted = min(len(normal["names"]), max(1, round(count * len(group["names"]) / len(groups[0]["names"]))))
         rows = torch.linspace(0, len(normal["names"]) - 1, wanted).round().int().tolist()
-        painted = [
-            _painted(normal, rows[first : first + batch_size], inpainter, again)
-            for first in tqdm(range(0, wanted, batch_size), desc="repaint normal tissue", disable=None)
-        ]
+        painted = []
+        for first in tqdm(range(0, wanted, batch_size), desc="repaint normal tissue", disable=None):
+            with torch.no_grad(), torch.autocast(device_of(inpainter), torch.bfloat16, enabled=amp):
+                painted.append(_painted(normal, rows[first : first + batch_size], inpainter, again))
         done.append({**take(normal, rows), "latent": torch.cat(painted).half(), "kinds": ["repainted"] * wanted})
     return done
 

@@ -49,6 +49,8 @@ class RealLesions:
         windows: the bundle's own, with jitter: each look at a lesion is another window.
         abnormalities: the classes; where there is one alone, whatever is labelled is of it.
         batch_size: windows that the networks see at once.
+        device: where the networks are.
+        autocast: as the bundle's renderer has it, so that real and synthetic lesions meet the same arithmetic.
 
     Example:
         >>> from monai_diffaug.synthesis import ChangeValidator, TextureInpainter
@@ -72,9 +74,12 @@ class RealLesions:
         abnormalities: Sequence[Abnormality],
         *,
         batch_size: int = 16,
+        device: torch.device | str = "cpu",
+        autocast: bool = False,
     ) -> None:
         self.inpainter, self.validator, self.images = inpainter, validator, images
         self.windows, self.abnormalities, self.batch_size = windows, abnormalities, batch_size
+        self.device, self.autocast = torch.device(device), autocast
 
     def __call__(self, cases: Cases, *, count: int, seed: int) -> Iterator[SeenLesion]:
         """Yield ``count`` looks at lesions of each class; lesions take turns, and a class without any is left out.
@@ -108,8 +113,9 @@ class RealLesions:
             yield from self._see(name, batch)
 
     def _see(self, name: str, views: Sequence[TrainingWindow]) -> Iterator[SeenLesion]:
-        with torch.no_grad():
-            latents = self.inpainter.encode(torch.stack([view.image for view in views]))
+        images = torch.stack([view.image for view in views]).to(self.device)
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            latents = self.inpainter.encode(images)
             preds = self.validator(latents, latents, tuple(views[0].label.shape[1:])).cpu() > 0.5
         for view, pred, latent in zip(views, preds, latents.cpu(), strict=True):
             mask, others = view.label > 0, view.lesions > view.label

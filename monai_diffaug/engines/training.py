@@ -80,15 +80,7 @@ def build_trainer(
     device = torch.device(device)
     network.to(device)
     loss.to(device)
-    batches = StepBatches(pace.batch_size, pace.max_steps, rank=idist.get_rank(), world=idist.get_world_size())
-    loader = DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=pace.workers,
-        collate_fn=getattr(dataset, "collate", None),
-        worker_init_fn=ignore_interrupt,
-        generator=torch.Generator(),  # else a seed that no draw uses would be taken from the global state
-    )
+    loader = _loader(dataset, pace)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, pace.factor)
     trainer: Any = SupervisedTrainer(
         device=device,
@@ -100,7 +92,8 @@ def build_trainer(
         loss_function=loss,
         iteration_update=train_step,
     )
-    trainer.pace, trainer.schedule, trainer.batches, trainer.bare_network = pace, schedule, batches, network
+    trainer.pace, trainer.schedule, trainer.bare_network = pace, schedule, network
+    trainer.batches = loader.batch_sampler
     trainer.stop_asked = False
     for handler in handlers:
         handler.attach(trainer)
@@ -108,6 +101,18 @@ def build_trainer(
     trainer.add_event_handler(Events.ITERATION_COMPLETED, _end_of_step)
     trainer.add_event_handler(Events.EXCEPTION_RAISED, _raise)  # after all others have had their say
     return trainer
+
+
+def _loader(dataset: Dataset, pace: Pace) -> DataLoader:
+    batches = StepBatches(pace.batch_size, pace.max_steps, rank=idist.get_rank(), world=idist.get_world_size())
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=pace.workers,
+        collate_fn=getattr(dataset, "collate", None),
+        worker_init_fn=ignore_interrupt,
+        generator=torch.Generator(),  # else a seed that no draw uses would be taken from the global state
+    )
 
 
 def run_training(trainer: Any) -> None:

@@ -13,6 +13,8 @@ from torch import Tensor
 from monai_diffaug.synthesis.calibration import Calibration
 from monai_diffaug.synthesis.near_copies import NearCopies
 
+PAPER = 0.7
+"""DiffAug's threshold."""
 LOW_IOU = "overlap too low"
 OFF_CENTRE = "off centre"
 SPILL = "spills outside the paint mask"
@@ -40,16 +42,15 @@ class QualityGate:
     """Judge one window by its masks (DiffAug's threshold is IoU > 0.7).
 
     Args:
-        iou: the overlap must be above this, where the calibration knows no better.
+        iou: the overlap must be above this; or thresholds by class and size, and 0.7 where these hold none.
         offset: greatest shift of the centroid over the diameter; never below one cell.
         spill: greatest share of the prediction outside the paint mask.
         before: greatest share of the mask that may be predicted before anything is painted.
         reconstruction_error: the autoencoder's own mean error, in units of the [-1, 1] range; less change inside the
             mask than three times that is no paint.
         early_level: noise level from which on hopeless samples are refused during sampling; below 0 none is.
-        iou_alone: only the overlap decides, against ``iou`` itself, as in the paper; the other checks are recorded.
+        iou_alone: only the overlap decides, without a calibration, as in the paper; the other checks are recorded.
         near_copies: descriptors of the training lesions, where a bundle has them.
-        calibration: thresholds by class and size, where a bundle has them.
 
     Example:
         >>> import torch
@@ -62,7 +63,7 @@ class QualityGate:
     def __init__(
         self,
         *,
-        iou: float = 0.7,
+        iou: float | Calibration = PAPER,
         offset: float = 0.1,
         spill: float = 0.05,
         before: float = 0.1,
@@ -70,8 +71,9 @@ class QualityGate:
         early_level: float = 0.5,
         iou_alone: bool = False,
         near_copies: NearCopies | None = None,
-        calibration: Calibration | None = None,
     ) -> None:
+        self.calibration = iou if isinstance(iou, Calibration) and iou.thresholds else None
+        iou = PAPER if isinstance(iou, Calibration) else iou
         if not 0 <= iou <= 1:
             raise ValueError(f"iou must lie in [0, 1], got {iou}")
         if min(offset, spill, before, reconstruction_error) < 0:
@@ -87,7 +89,6 @@ class QualityGate:
         self.early_level = early_level
         self.iou_alone = iou_alone
         self.near_copies = near_copies
-        self.calibration = calibration
 
     def needed(self, mask: Tensor, name: str = "") -> float:
         """Return what the overlap must be above, for a mask (1, *size) of the class ``name``."""

@@ -63,8 +63,9 @@ class NearCopies:
             cells: coarse grid on each axis.
             numbers: length of a descriptor.
         """
-        grids = [_looks(latent, mask, cells) for latent, mask in zip(latents, masks, strict=True)]
-        return torch.cat([_project(grid[None], numbers) for grid in grids])
+        with torch.autocast("cpu", enabled=False):  # the networks' arithmetic must not reach the verdict's
+            grids = [_looks(latent, mask, cells) for latent, mask in zip(latents, masks, strict=True)]
+            return torch.cat([_project(grid[None], numbers) for grid in grids])
 
     def cosines(self, latents: Tensor, masks: Tensor) -> Tensor:
         """Return for each lesion the greatest cosine with a training lesion, over all flips and turns, (N,).
@@ -73,16 +74,18 @@ class NearCopies:
             latents: (N, c, *latent).
             masks: the lesions on the window grid, 0 or 1, (N, 1, *size), none of them empty.
         """
-        greatest = []
         # One lesion at a time and on the CPU: neither its batch-mates nor the device can sway a verdict.
-        for latent, mask in zip(latents, masks, strict=True):
-            turned = _turns(_looks(latent, mask, self.cells))
-            greatest.append((_project(turned, self.descriptors.shape[1]) @ self.descriptors.T).max())
-        return torch.stack(greatest)
+        with torch.autocast("cpu", enabled=False):
+            nearest = [self._nearest(latent, mask) for latent, mask in zip(latents, masks, strict=True)]
+        return torch.stack(nearest).clamp(-1, 1)
 
     def __call__(self, latents: Tensor, masks: Tensor) -> Tensor:
         """Return bool (N,): True where a training lesion is repeated; arguments as for ``cosines``."""
         return self.cosines(latents, masks) > self.threshold
+
+    def _nearest(self, latent: Tensor, mask: Tensor) -> Tensor:
+        turned = _project(_turns(_looks(latent, mask, self.cells)), self.descriptors.shape[1])
+        return (turned @ self.descriptors.T).max()
 
 
 def _looks(latent: Tensor, mask: Tensor, cells: int) -> Tensor:
@@ -122,7 +125,8 @@ def _turns(grid: Tensor) -> Tensor:
 def _project(grids: Tensor, numbers: int) -> Tensor:
     """Return coarse grids (K, c, *cells) projected, (K, numbers), each of unit length; what is flat stays near 0."""
     values = normalize(grids.flatten(1), dim=1, eps=1e-3)
-    return normalize(values @ _projection(values.shape[1], numbers), dim=1, eps=1e-3)
+    # The projection keeps lengths but for a tenth or so: what is shorter than half was flat, and must not be blown up.
+    return normalize(values @ _projection(values.shape[1], numbers), dim=1, eps=0.5)
 
 
 @functools.cache

@@ -118,6 +118,13 @@ def test_batch_mates_do_not_matter(spatial_dims):
     assert torch.equal(together, alone) and torch.equal(together.flip(0), copies.cosines(seen.flip(0), here))
 
 
+def test_the_networks_arithmetic_does_not_matter(spatial_dims):
+    copies, seen, here = known_copies(spatial_dims), latents(spatial_dims, seed=3), masks(spatial_dims)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = copies.cosines(seen, here), NearCopies.describe(seen, here)
+    assert torch.equal(half[0], copies.cosines(seen, here)) and torch.equal(half[1], NearCopies.describe(seen, here))
+
+
 def test_a_flat_latent_is_no_copy(spatial_dims):
     flat = torch.full((1, 2, *[16] * spatial_dims), 0.3)
     assert not known_copies(spatial_dims, threshold=0.1)(flat, masks(spatial_dims, 1)).any()

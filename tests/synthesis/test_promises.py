@@ -59,12 +59,12 @@ def test_the_callers_autocast_stays_outside(spatial_dims):
 
 def test_a_refused_sample_does_not_depend_on_kept_mates(spatial_dims):
     """Alone, sampling stops when it is refused; beside a kept mate it goes on."""
-    planner = toy_planner(spatial_dims, max_attempts=1)
+    planner = toy_planner(spatial_dims, max_attempts=1, size=(0.1, 0.3))
     synthesizer = toy_synthesizer(
         spatial_dims, planner=planner, inpainter=AsksEarly(), gate=QualityGate(iou=0.8), batch_size=2
     )
     image = toy_image(spatial_dims)
-    alone = {seed: synthesizer.batch([SynthesisRequest(image, seed)], audit=True)[0] for seed in range(8)}
+    alone = {seed: synthesizer.batch([SynthesisRequest(image, seed)], audit=True)[0] for seed in range(12)}
     early = [seed for seed, one in alone.items() if one.record.attempts[0].stopped_early]
     kept = [seed for seed, one in alone.items() if not one.record.attempts[0].stopped_early]
     assert early and kept
@@ -204,6 +204,6 @@ def test_the_gate_judges_what_the_file_can_hold(spatial_dims):
     for seed in range(6):
         plain = synthesizer.batch([SynthesisRequest(image, seed)])[0]
         rounded = synthesizer.batch([SynthesisRequest(image, seed, quantise=coarse)])[0]
-        assert set(np.unique(rounded.image)) <= {0.0, 100.0, 200.0}
+        assert (rounded.image % 100 == 0).all()
         assert plain.record.accepted
         assert rounded.record.accepted == bool((rounded.image != image).any())

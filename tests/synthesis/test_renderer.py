@@ -110,7 +110,7 @@ def test_the_batch_shape_never_changes(spatial_dims, count):
 
 def test_windows_of_unequal_grids_never_share_a_batch(spatial_dims):
     planner = toy_planner(spatial_dims, size=(0.1, 0.6))
-    planner.windows.sizes = (16, 24)
+    planner.windows.sizes, planner.windows.max_reduction = (16, 24), 1.5
     recorder = Recorder()
     results = toy_synthesizer(spatial_dims, planner=planner, inpainter=recorder, batch_size=2).batch(
         requests(spatial_dims, 8)
