@@ -64,6 +64,21 @@ class TestAutoencoder:
         assert number(losses["gradient"]) == pytest.approx(0.1, abs=1e-6)
         assert torch.isclose(losses["loss"], losses["l1"] + 2 * losses["gradient"])
 
+    def test_colour_term_by_hand(self, spatial_dims: int) -> None:
+        """What all channels share is light, not colour."""
+
+        class Tint(Shift):
+            def decode(self, latent: Tensor) -> Tensor:
+                return latent + torch.tensor([0.4, 0.1, 0.1]).reshape(1, 3, *(1,) * spatial_dims)
+
+        frames = {"image": image(spatial_dims).expand(-1, 3, *(8,) * spatial_dims)}
+        tinted, lit = (
+            AutoencoderLoss()(AutoencoderPass(one).eval(), frames, generator()) for one in (Tint(), Shift(0.2))
+        )
+        assert number(tinted["colour"]) == pytest.approx((0.2 + 0.1 + 0.1) / 3, abs=1e-6)
+        assert number(lit["colour"]) == pytest.approx(0, abs=1e-6)
+        assert number(tinted["l1"]) == pytest.approx(number(lit["l1"]), abs=1e-6)
+
     def test_the_divergence_of_a_normal_posterior_is_zero(self) -> None:
         losses = AutoencoderLoss()(AutoencoderPass(Shift()).eval(), {"image": torch.zeros(1, 1, 4, 4)}, generator())
         assert number(losses["kl"]) == pytest.approx(0, abs=1e-6)

@@ -21,6 +21,8 @@ from monai_diffaug.synthesis.resample import resample, resample_mask
 from monai_diffaug.synthesis.window import Window, WindowSampler
 
 NORMAL_TEXT = "normal tissue"
+LEAST_PIXELS = 64
+"""Lesions with fewer pixels are left alone: they have no looks to measure."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,6 @@ class TrainingWindows:
         words: measures lesions and puts them into words.
         margin: of the paint mask, as a fraction of the extent.
         turned: flip and turn windows at random: tissue has no upright.
-        min_pixels: lesions with fewer pixels are left alone.
         seed: first half of every draw's seed.
 
     Raises:
@@ -76,7 +77,6 @@ class TrainingWindows:
         *,
         margin: float = 0.1,
         turned: bool = True,
-        min_pixels: int = 64,
         seed: int = 0,
     ) -> None:
         self.cases, self.images, self.windows, self.masks, self.words = cases, images, windows, masks, words
@@ -86,10 +86,10 @@ class TrainingWindows:
             (index, number)
             for index, parts in enumerate(self.components)
             for number, pixels in enumerate(np.bincount(parts.ravel())[1:], start=1)
-            if pixels >= min_pixels
+            if pixels >= LEAST_PIXELS
         ]
         if not self.lesions:
-            raise ValueError(f"none of {len(cases)} cases has a lesion of {min_pixels} pixels or more in its label")
+            raise ValueError(f"none of {len(cases)} cases has a lesion of {LEAST_PIXELS} pixels or more in its label")
 
     def lesion(self, index: int) -> TrainingWindow:
         """Draw a window around a real lesion, with a text that describes it; lesions take turns."""

@@ -56,7 +56,7 @@ class DenoiserPass(nn.Module):
 
 
 class ValidatorPass(nn.Module):
-    """Segment latents.
+    """Segment latents; takes its part of a composite network's weights, so that MONAI's ``ckpt_export`` finds them.
 
     Args:
         validator: latent (N, c, *latent) -> logits (N, 1, *size).
@@ -65,7 +65,14 @@ class ValidatorPass(nn.Module):
     def __init__(self, validator: nn.Module) -> None:
         super().__init__()
         self.validator = validator
+        self.register_load_state_dict_pre_hook(_keep_the_validator)
 
     def forward(self, latent: Tensor) -> Tensor:
         """Return logits (N, 1, *size)."""
         return self.validator(latent)
+
+
+def _keep_the_validator(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Leave the other parts of a composite network out of ``state``."""
+    for name in [name for name in state if not name.startswith(f"{prefix}validator.")]:
+        del state[name]

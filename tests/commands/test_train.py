@@ -279,9 +279,9 @@ class TestTorchrun:
 
     def test_stopped_and_resumed(self, data: Path, tmp_path: Path) -> None:
         whole, parts = tiny_bundle(tmp_path / "whole"), tiny_bundle(tmp_path / "parts")
-        self.run(self.command(whole, data, "--max-steps", "300"))
+        self.run(self.command(whole, data, "--max-steps", "100"))
         process = subprocess.Popen(
-            self.command(parts, data, "--max-steps", "300"), env=environment(), stderr=subprocess.PIPE, text=True
+            self.command(parts, data, "--max-steps", "100"), env=environment(), stderr=subprocess.PIPE, text=True
         )
         path = parts / "models" / "training" / "autoencoder" / "checkpoint.pt"
         while not path.exists() and process.poll() is None:
@@ -289,8 +289,8 @@ class TestTorchrun:
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=120)
         assert process.returncode != 0 and "--resume goes on" in said
-        assert 4 <= checkpoint(parts, "autoencoder")["trainer"]["iteration"] < 300
-        self.run(self.command(parts, data, "--max-steps", "300", "--resume"))
+        assert 4 <= checkpoint(parts, "autoencoder")["trainer"]["iteration"] < 100
+        self.run(self.command(parts, data, "--max-steps", "100", "--resume"))
         assert equal(checkpoint(whole, "autoencoder"), checkpoint(parts, "autoencoder"))
 
 

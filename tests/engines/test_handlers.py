@@ -100,7 +100,7 @@ class TestLooks:
         run_training(looking(tmp_path, "autoencoder", spatial_dims, preview=reconstructions))
         lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
         assert [line["step"] for line in lines] == [4, 6]
-        assert all(set(line) == {"step", "loss", "l1", "gradient", "kl", "psnr"} for line in lines)
+        assert all({"step", "loss", "l1", "kl", "psnr"} <= set(line) for line in lines)
         log = EventAccumulator(str(tmp_path), size_guidance={"images": 0}).Reload()
         assert {"held_out/loss", "held_out/psnr"} <= set(log.Tags()["scalars"])
         assert [event.step for event in log.Images("held_out/pictures")] == [4, 6]
