@@ -170,6 +170,27 @@ def diameter(mask: Tensor) -> float:
     return float((points.amax(0) - points.amin(0) + 1).max())
 
 
+def outside_known(pred: Tensor, known: Tensor, mask: Tensor) -> Tensor:
+    """Return a prediction without the known lesions, and without what hangs on to one of them.
+
+    A network's outline of a known lesion is never quite the label's: its rim is no lesion of its own, unless it reaches
+    the intended mask.
+
+    Args:
+        pred: 0 or 1, (1, *size).
+        known: labelled lesions, 0 or 1, (1, *size).
+        mask: the intended abnormality, 0 or 1, (1, *size).
+    """
+    rest = pred * (1 - known)
+    if not known.any() or not rest.any():
+        return rest
+    components, count = ndimage.label(rest[0].numpy())
+    near = ndimage.binary_dilation(known[0].numpy() > 0, iterations=2)
+    hangs, wanted = (np.bincount(components[where], minlength=count + 1) > 0 for where in (near, mask[0].numpy() > 0))
+    rim = torch.from_numpy((hangs & ~wanted)[components] & (components > 0))
+    return torch.where(rim, 0.0, rest[0])[None]
+
+
 def _holds_lesion(found: Tensor) -> bool:
     """Whether a connected part of four cells across, in measure, is predicted in the untouched window."""
     components, _ = ndimage.label(found[0].numpy())

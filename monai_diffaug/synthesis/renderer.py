@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from monai_diffaug.synthesis.gate import NEAR_COPY, QualityGate, Verdict
+from monai_diffaug.synthesis.gate import NEAR_COPY, QualityGate, Verdict, outside_known
 from monai_diffaug.synthesis.inpainter import Canvas, Inpainter
 from monai_diffaug.synthesis.provenance import Attempt
 from monai_diffaug.synthesis.sites import Site
@@ -143,7 +143,7 @@ class Renderer:
         """Return predictions outside known lesions, 0 or 1, (1, *size), on the CPU, for the group's members."""
         sources = self._stack([site.source for site in group])
         probability = self.validator(latents, sources, group[0].plan.window.size).cpu()
-        return [(p > 0.5).float() * (1 - site.seen) for site, p in zip(group, probability, strict=False)]
+        return [outside_known((p > 0.5).float(), s.seen, s.mask) for s, p in zip(group, probability, strict=False)]
 
     def _canvas(self, group: list[Site]) -> Canvas:
         return Canvas(
