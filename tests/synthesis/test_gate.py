@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from monai_diffaug.synthesis import NearCopies, QualityGate, Verdict
-from monai_diffaug.synthesis.gate import LESION_BEFORE, LOW_IOU, NO_CHANGE, OFF_CENTRE, SPILL, overlap
+from monai_diffaug.synthesis.gate import LESION_BEFORE, LOW_IOU, NO_CHANGE, OFF_CENTRE, SPILL, outside_known, overlap
 
 SIDE = 24
 
@@ -195,3 +195,20 @@ def test_thresholds_tell_when_a_copy_is_near():
 def test_it_can_be_pickled():
     gate = pickle.loads(pickle.dumps(QualityGate(iou=0.6)))
     assert gate.thresholds() == QualityGate(iou=0.6).thresholds()
+
+
+def test_the_rim_of_a_known_lesion_is_no_lesion_of_its_own(spatial_dims):
+    """A network's outline of a known lesion is never quite the label's."""
+
+    def box(low, high):
+        mask = torch.zeros(1, *(32,) * spatial_dims)
+        mask[(slice(None), *(slice(low, high),) * spatial_dims)] = 1
+        return mask
+
+    known, mask, apart = box(2, 8), box(14, 20), box(24, 30)
+    overshot = torch.maximum(box(1, 10), apart)
+    assert torch.equal(outside_known(overshot, known, mask), apart)
+    reaching = torch.maximum(box(1, 15), apart)
+    assert torch.equal(outside_known(reaching, known, mask), reaching * (1 - known))
+    assert torch.equal(outside_known(overshot, torch.zeros_like(known), mask), overshot)
+    assert not QualityGate().inspect(mask, outside_known(box(1, 10), known, mask), known)
