@@ -47,6 +47,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the first candidate")
     parser.add_argument("--shapes", nargs="+", type=shape, default=[(320, 320), (288, 352)], help="HEIGHTxWIDTH ...")
     add_sampling(parser)
+    parser.add_argument(
+        "--most-lesions", type=float, default=0.0, help="share of a frame's windows in which the gate may see a lesion"
+    )
     parser.add_argument("--quantile", type=float, default=0.99, help="of held-out frames that are no near copies")
     parser.add_argument("--refused", type=Path, help="write refused candidates there, named after their reasons")
     parser.add_argument("--limit", type=int, help="so many training and held-out frames at most, for a quick look")
@@ -109,12 +112,16 @@ def read_neighbours(
 
 
 def judge(
-    synthesizer: AbnormalitySynthesizer, neighbours: Neighbours, limits: Mapping[str, float], frame: np.ndarray
+    synthesizer: AbnormalitySynthesizer,
+    neighbours: Neighbours,
+    limits: Mapping[str, float],
+    frame: np.ndarray,
+    most_lesions: float = 0.0,
 ) -> tuple[list[str], dict[str, Any]]:
     """Return the reasons against a frame, none for a good one, and its figures."""
     look, nearest = measure_look(frame), neighbours(frame)
     lesions = windows_with_lesions(synthesizer, frame)
-    reasons = odd_looks(look) + [LESION] * (lesions > 0) + near_copies(nearest, limits)
+    reasons = odd_looks(look) + [LESION] * (lesions > most_lesions) + near_copies(nearest, limits)
     told = {key: {"case": name, "figure": round(value, 4)} for key, (name, value) in nearest.items()}
     return reasons, {"look": {k: round(v, 4) for k, v in look.items()}, "lesions": lesions, "nearest": told}
 
@@ -138,7 +145,7 @@ def draw(args: argparse.Namespace) -> dict[str, Any]:
             size = args.shapes[seed % len(args.shapes)]
             values = synthesizer.images.from_network(maker(seed, size).numpy())
             frame = np.rint(values).astype(np.uint8)
-            reasons, figures = judge(synthesizer, neighbours, limits, frame)
+            reasons, figures = judge(synthesizer, neighbours, limits, frame, args.most_lesions)
             refused.update(reasons)
             bar.set_postfix(tried=tried)
             if not reasons:
