@@ -41,7 +41,13 @@ SMALL: dict[str, dict[str, Any]] = {
         "validate::dataset::sides": [24, 48],
     },
     "train_inpainter": {"train::windows::1::windows::max_enlargement": 4.0},
-    "train_validator": {"train::windows::1::windows::max_enlargement": 4.0},
+    "train_validator": {
+        "train::windows::1::windows::max_enlargement": 4.0,
+        "train::windows_in_use::0::windows::sizes": [32],
+        "train::windows_in_use::1::windows::sizes": [64],
+        "train::windows_in_use::1::windows::max_enlargement": 4.0,
+        "train::counts_in_use": [{"normal": 4, "bare": 2}, {"normal": 2}],
+    },
 }
 LATENT = {
     "max_steps": 6,

@@ -45,7 +45,9 @@ class TestAverage:
         optimizer = torch.optim.SGD(parts.network.parameters(), 1e-2)
         run_training(trainer(parts, optimizer, pace, [Averaging(averaged)]))
         assert int(averaged.n_averaged) == 4
-        moved = [(mean - old).abs().sum() for mean, old in zip(averaged.module.parameters(), start, strict=True)]
+        moved = [
+            (mean.detach() - old).abs().sum() for mean, old in zip(averaged.module.parameters(), start, strict=True)
+        ]
         assert all(float(one) > 0 for one in moved)
 
 

@@ -82,14 +82,15 @@ def test_frames_are_painted_from_nothing(spatial_dims: int) -> None:
 
 def test_bare_windows_say_nothing_or_everything(spatial_dims: int) -> None:
     windows = toy_windows(spatial_dims)
-    drawn = [windows.bare(index) for index in range(8)]
+    drawn = [windows.bare(index) for index in range(24)]
     assert all(one.paint.all() and not one.lesions.any() and one.size_fraction == 0 for one in drawn)
     assert {float(one.label.mean()) for one in drawn} == {0.0, 1.0}
 
 
 def test_images_full_of_lesions_leave_no_bare_window() -> None:
-    with pytest.raises(ValueError, match="no lesion-free window"):
-        toy_windows(3, cases=toy_cases(3)).bare(0)
+    full = [{**case, "label": np.ones_like(case["label"])} for case in toy_cases(3)]
+    with pytest.raises(ValueError, match="has a lesion-free square"):
+        toy_windows(3, cases=full).bare(0)
 
 
 def test_data_without_lesions_is_refused() -> None:
