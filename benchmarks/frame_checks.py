@@ -85,13 +85,14 @@ def windows_with_lesions(
         for side in sorted({min(side, shortest) for side in (*sides, shortest)})
         for box in Tiles(frame.shape[1:], (side, side)).boxes
     ]
-    renderer, everywhere = synthesizer.renderer, torch.ones(1, grid, grid)
+    renderer, least = synthesizer.renderer, torch.zeros(1, grid, grid)
+    least[:, 3 * grid // 8 : 5 * grid // 8, 3 * grid // 8 : 5 * grid // 8] = 1  # no lesion is painted smaller
     found = 0
     for batch, count in batches(views, renderer.batch_size):
         with torch.no_grad():
             latent = renderer.inpainter.encode(batch)
             preds = (renderer.validator(latent, latent, (grid, grid)).cpu() > 0.5).float()
-        found += sum(bool(renderer.gate.inspect(everywhere, pred, 0 * pred)) for pred in preds[:count])
+        found += sum(bool(renderer.gate.inspect(least, pred, 0 * pred)) for pred in preds[:count])
     return found / len(views)
 
 

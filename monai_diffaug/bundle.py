@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from monai_diffaug.configs import cause_of, read_configs, read_json
 from monai_diffaug.synthesis import AbnormalitySynthesizer
 from monai_diffaug.synthesis.provenance import file_digest
-
-MONAI_KEYS = ("_target_", "_requires_", "_disabled_", "_desc_", "_mode_")
 
 
 @dataclass(frozen=True)
@@ -130,7 +127,7 @@ def open_bundle(bundle: str | Path) -> Bundle:
         ValueError: when its metadata is broken, or a weight file differs from the digest in the metadata.
     """
     root = find_bundle(bundle)
-    metadata = _read_json(root / "configs" / "metadata.json")
+    metadata = read_json(root / "configs" / "metadata.json")
     weights = {path.name: file_digest(path) for path in sorted((root / "models").glob("*.pt"))}
     for name, expected in metadata.get("weights_sha256", {}).items():
         if name not in weights:
@@ -144,6 +141,25 @@ def open_bundle(bundle: str | Path) -> Bundle:
             )
     terms = root / "docs" / "data_license.txt"
     return Bundle(root, metadata, weights, terms.read_text("utf-8").strip() if terms.exists() else "")
+
+
+def trained_weights(bundle: Bundle, stages: Sequence[str]) -> dict[str, str]:
+    """Return the digests of a bundle's weights, all of whose networks are trained.
+
+    Args:
+        bundle: the opened bundle.
+        stages: the trainings that synthesis needs, in their order.
+
+    Raises:
+        ValueError: when one has not been done: a gate that was never trained passes or refuses at random.
+    """
+    missing = [stage for stage in stages if stage not in bundle.metadata.get("trained", [])]
+    if missing:
+        raise ValueError(
+            f"bundle {bundle.name} is not trained: {', '.join(missing)} missing; "
+            f"run first: monai-diffaug train {missing[0]} --bundle {bundle.root} --data DATA"
+        )
+    return dict(bundle.weights)
 
 
 def config_files(root: Path, *, preset: str = "fast", variant: str | None = None) -> list[Path]:
@@ -173,7 +189,7 @@ def _overrides(file: Path, kind: str) -> bool:
     """Whether a config is a preset's or a variant's override file."""
     if file.name in ("common.json", "metadata.json") or file.read_text("utf-8", "replace").lstrip().startswith("["):
         return False  # a list, such as one of names, is no config
-    return _read_json(file).get(kind) == file.stem
+    return read_json(file).get(kind) == file.stem
 
 
 def pick_device(device: str | torch.device) -> torch.device:
@@ -222,39 +238,6 @@ def find_bundle(bundle: str | Path) -> Path:
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        body = json.loads(path.read_text("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no valid JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise ValueError(f"{path} holds a {type(body).__name__}; a JSON object is needed")
-    return body
-
-
-def read_configs(files: Sequence[Path]) -> Any:
-    """Return MONAI's ``ConfigParser`` of config files, later ones over earlier ones.
-
-    Raises:
-        ValueError: when one is no valid JSON, or has a misspelt key; names the file.
-    """
-    from monai.bundle import ConfigParser
-
-    for file in files:
-        # MONAI's own message for broken JSON does not name the file, and a misspelt key builds a plain dict.
-        _check_keys(file, _read_json(file))
-    parser = ConfigParser()
-    parser.read_config([str(file) for file in files])
-    return parser
-
-
-def cause_of(error: BaseException) -> BaseException:
-    """Return what a component raised, out of the RuntimeErrors that MONAI wraps it in."""
-    while type(error) is RuntimeError and error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
 def _build(files: Sequence[Path], overrides: Mapping[str, Any], bundle: Bundle) -> AbnormalitySynthesizer:
     parser = read_configs(files)
     entries: Any = parser.config
@@ -267,23 +250,6 @@ def _build(files: Sequence[Path], overrides: Mapping[str, Any], bundle: Bundle) 
     # The bundle was opened already: its weights are digested once, and what is wrong with them is no config's fault.
     parser.update({**overrides, "bundle": bundle})
     return _parsed(parser, files)
-
-
-def _check_keys(file: Path, part: Any, place: str = "") -> None:
-    """Raise ValueError for a key that looks like one of MONAI's, such as ``_target_``, but is none."""
-    entries = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ()
-    for key, value in entries:
-        here = f"{place}::{key}" if place else str(key)
-        if isinstance(key, str) and _misspelt(key, value):
-            raise ValueError(f"the config {file} has the unknown key {here}; MONAI's are {', '.join(MONAI_KEYS)}")
-        _check_keys(file, value, here)
-
-
-def _misspelt(key: str, value: Any) -> bool:
-    if key in MONAI_KEYS:
-        return False
-    dotted = isinstance(value, str) and value.startswith(("monai", "torch")) and "." in value
-    return key.startswith("_") or key.endswith("_") or (dotted and bool(get_close_matches(key, ["_target_"])))
 
 
 def _parsed(parser: Any, files: Sequence[Path]) -> AbnormalitySynthesizer:

@@ -19,7 +19,7 @@ PACKAGES = ["monai_diffaug", "monai_diffaug.synthesis", "monai_diffaug.networks"
 
 ROWS = {
     "synthesis": 0,
-    **dict.fromkeys(("networks", "losses"), 1),
+    **dict.fromkeys(("networks", "losses", "configs"), 1),
     **dict.fromkeys(("transforms", "engines", "metrics", "dicom", "generation", "bundle"), 2),
     "evaluation": 3,
     **dict.fromkeys(("commands", "__init__", "bundles"), 4),
@@ -33,6 +33,7 @@ OUTSIDE = {
     "synthesis": PLAIN,
     "networks": PLAIN | {"monai", "transformers", "diffusers", "safetensors"},
     "losses": PLAIN | {"monai"},
+    "configs": {"monai"},
     "dicom": PLAIN | {"monai", "pydicom", "highdicom", "pynetdicom", "dicomweb_client", "requests"},
     "generation": PLAIN | {"monai", "PIL", "nibabel", "tqdm"},
     "transforms": PLAIN | {"monai"},

@@ -38,6 +38,14 @@ def read(frame: Path) -> np.ndarray:
         return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
 
 
+def exported(folder: Path, net_id: str, input_shape: list[int] | None = None) -> torch.nn.Module:
+    """Export a network by MONAI's command, traced where an input shape is given, and load it."""
+    path, trace = folder / "network.ts", input_shape is not None
+    meta = str(CONFIGS / "metadata.json")
+    ckpt_export(net_id, str(path), str(WEIGHTS), meta, COMMON, use_trace=trace, input_shape=input_shape)
+    return torch.jit.load(path).eval()
+
+
 class TestWeights:
     def test_size_and_precision(self):
         state = torch.load(WEIGHTS, weights_only=True)
@@ -69,32 +77,17 @@ class TestMonai:
     @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore:.*torch.jit")  # MONAI's command writes TorchScript
     def test_validator_exports(self, tmp_path, network):
-        ckpt_export(
-            net_id="validator_def",
-            filepath=str(tmp_path / "validator.ts"),
-            ckpt_file=str(WEIGHTS),
-            meta_file=str(CONFIGS / "metadata.json"),
-            config_file=COMMON,
-        )
+        scripted = exported(tmp_path, "validator_def")
         latent = torch.randn(2, 4, 32, 32, generator=torch.Generator().manual_seed(0))
-        scripted = torch.jit.load(tmp_path / "validator.ts").eval()
         assert torch.allclose(scripted(latent), network.validator(latent), atol=1e-5)
 
     @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore")  # MONAI's command traces, which warns of every shape that is looked at
     def test_composite_is_traced(self, tmp_path, network):
-        ckpt_export(
-            net_id="network_def",
-            filepath=str(tmp_path / "network.ts"),
-            ckpt_file=str(WEIGHTS),
-            meta_file=str(CONFIGS / "metadata.json"),
-            config_file=COMMON,
-            use_trace=True,
-            input_shape=[1, 4, 128, 128],
-        )
+        traced = exported(tmp_path, "network_def", input_shape=[1, 4, 128, 128])
         x = torch.zeros(1, 4, 128, 128)
         x[:, 3, 40:90, 40:90] = 1
-        assert torch.allclose(torch.jit.load(tmp_path / "network.ts")(x), network(x), atol=1e-4)
+        assert torch.allclose(traced(x), network(x), atol=1e-4)
 
 
 class TestComposite:

@@ -88,7 +88,6 @@ def toy_group(spatial_dims: int, *, rows: int = 6, cells: int = 4, seed: int = 0
         "paint": label,
         "lesions": lesions,
         "scale": torch.linspace(-1, 1, rows),
-        "size_fraction": torch.full((rows,), 0.3),
         "prompts": ["normal tissue" if row % 2 == 0 else "red polyp" for row in range(rows)],
         "names": [f"case{row}" for row in range(rows)],
         "kinds": ["normal" if row % 2 == 0 else "lesion" for row in range(rows)],

@@ -15,8 +15,7 @@ from __future__ import annotations
 import argparse
 import platform
 import resource
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,6 +25,7 @@ import torch
 from benchmarks.polyp import common
 from benchmarks.polyp.painting import asked
 from benchmarks.polyp.rival import Rival, diffusers_module
+from benchmarks.polyp.stages import least_seconds
 from monai_diffaug import AbnormalitySynthesizer
 from monai_diffaug.synthesis import LesionPlan, Window
 from monai_diffaug.synthesis.resample import resample
@@ -76,18 +76,6 @@ def framed(case: Mapping[str, Any], side: int) -> dict[str, Any]:
     return {**case, "image": square, "label": np.zeros(square.shape[1:], np.uint8), "spacing": None}
 
 
-def timed(work: Callable[[], Any], device: torch.device, *, repeats: int) -> float:
-    """Return the least seconds of some calls after a first one: what else the machine does only adds."""
-    taken = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        taken.append(time.perf_counter() - start)
-    return min(taken[1:])
-
-
 def peak_mb(device: torch.device) -> float:
     """Return the highest memory so far: of the GPU, else of the process."""
     if device.type == "cuda":
@@ -112,7 +100,7 @@ def frame_seconds(
     grids = {}
     for batch in by_grid(plans, count):
         cases = [(frame, plan) for plan in batch]
-        seconds = timed(partial(our_way, synthesizer, cases), device, repeats=repeats) / count
+        seconds = least_seconds(partial(our_way, synthesizer, cases), device, repeats=repeats) / count
         share = np.mean([plan.window.size == batch[0].window.size for plan in plans])
         grids[f"grid {batch[0].window.size[0]}"] = {"share": float(share), "seconds": seconds}
     return {"ours_seconds": sum(one["share"] * one["seconds"] for one in grids.values()), **grids}
@@ -125,7 +113,7 @@ def theirs(
     device = torch.device(args.device)
     return {
         task: {
-            name: timed(
+            name: least_seconds(
                 partial(one.paint, *pair, count=args.their_batch, steps=args.their_steps),
                 device,
                 repeats=args.their_repeats,
@@ -144,7 +132,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     crop, frame = framed(case, CROP), framed(case, FRAME)
     plan, plans = crop_plan(synthesizer), plans_of(synthesizer, frame, args.plans, args.seed)
     device, count = synthesizer.renderer.device, synthesizer.renderer.batch_size
-    seconds = timed(partial(our_way, synthesizer, [(crop, plan)] * count), device, repeats=args.repeats) / count
+    seconds = least_seconds(partial(our_way, synthesizer, [(crop, plan)] * count), device, repeats=args.repeats) / count
     ours = {
         "same_crop": {"ours_seconds": seconds},
         "whole_frame": frame_seconds(synthesizer, frame, plans, repeats=args.repeats),

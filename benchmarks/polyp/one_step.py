@@ -13,8 +13,7 @@ at the end of the full way.
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from torch import Tensor
 from benchmarks.polyp import common
 from benchmarks.polyp.auditing import Auditor
 from benchmarks.polyp.auditor import add_auditor, audit, audited, auditor_of
+from benchmarks.polyp.stages import least_seconds
 from monai_diffaug import AbnormalitySynthesizer
 from monai_diffaug.synthesis import Canvas
 from monai_diffaug.synthesis.diffusion import draw_noise, estimate_clean
@@ -44,18 +44,6 @@ class Halfway:
         if self.estimate is None and level <= self.level + 1e-9:
             self.estimate = denoised.clone()
         return torch.ones(len(denoised), dtype=torch.bool)
-
-
-def seconds(work: Callable[[], Any], device: torch.device, *, repeats: int) -> float:
-    """Return the median time of some calls after a first one."""
-    taken = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        taken.append(time.perf_counter() - start)
-    return float(np.median(taken[1:]))
 
 
 def speed(
@@ -88,9 +76,9 @@ def speed(
 
     with common.plainly(synthesizer):
         times = {
-            "one_step": seconds(lambda: look(canvas.source), device, repeats=repeats),
-            "estimate_and_one_step": seconds(estimate, device, repeats=repeats),
-            "full": seconds(full, device, repeats=max(repeats // 3, 1)),
+            "one_step": least_seconds(lambda: look(canvas.source), device, repeats=repeats),
+            "estimate_and_one_step": least_seconds(estimate, device, repeats=repeats),
+            "full": least_seconds(full, device, repeats=max(repeats // 3, 1)),
         }
     times = {name: taken / renderer.batch_size for name, taken in times.items()}
     ratios = {f"full_over_{name}": times["full"] / times[name] for name in ("one_step", "estimate_and_one_step")}

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import copy
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from torch import Tensor
 from benchmarks.polyp import common
 from benchmarks.polyp.painting import asked
 from monai_diffaug import AbnormalitySynthesizer
-from monai_diffaug.bundle import config_files, open_bundle, read_configs
+from monai_diffaug.bundle import config_files, open_bundle
+from monai_diffaug.configs import read_configs
 from monai_diffaug.engines.bank import LatentBatches, bank_key, build_bank, cached_bank
 from monai_diffaug.engines.training import Pace, build_trainer, run_training
 from monai_diffaug.losses import InpaintingLoss
@@ -106,10 +108,10 @@ def training_of(args: argparse.Namespace, counts: Mapping[str, int]) -> tuple[li
     drawn = copy.deepcopy(parser.get_parsed_content("network_def"))  # before the bundle's weights are loaded into it
     network, encoder = parser.get_parsed_content("network"), parser.get_parsed_content("encoder")
 
-    def build() -> list[Any]:
-        return build_bank(parser.get_parsed_content("train::windows")[:1], [counts], encoder)
-
-    groups = cached_bank(args.cache / "preserve_bank.pt", bank_key(network, [str(args.data), str(counts)]), build)
+    windows = parser.get_parsed_content("train::windows")[:1]
+    key = bank_key(network, [str(args.data)], windows=windows, counts=[counts])
+    build = partial(build_bank, windows, [counts], encoder)
+    groups = cached_bank(args.cache / "preserve_bank.pt", key, build)
     start = drawn if args.start == "scratch" else network
     return groups, DenoiserPass(start.denoiser, start.text_encoder)
 

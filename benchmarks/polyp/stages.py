@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+
 from monai_diffaug import AbnormalitySynthesizer
 from monai_diffaug.generation import manifest, offline
 from monai_diffaug.generation.writer import SampleWriter
@@ -16,6 +18,18 @@ from monai_diffaug.synthesis.sites import Site
 
 Stage = tuple[str, Any, str]
 """The stage's name, the class or module that owns a callable, and the callable's name."""
+
+
+def least_seconds(work: Callable[[], Any], device: torch.device, *, repeats: int) -> float:
+    """Return the least seconds of some calls after a first one: what else the machine does only adds."""
+    taken = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        taken.append(time.perf_counter() - start)
+    return min(taken[1:])
 
 
 class Stopwatch:

@@ -7,8 +7,8 @@ lesions of the window on the window grid. Beside it the best constant shape, cho
 mask at all levels and centred ellipses of all sizes: an upper bound of what can be had without looking.
 
 False alarms: windows without a labelled lesion, as drawn for painting, untouched and after our own inpainter painted
-normal tissue into them. `gate` is what the gate refuses before painting (a tenth of the mask, or a part of 16 cells);
-`any` is a single cell.
+normal tissue into them. `gate` is what the gate refuses before painting (a tenth of the mask, or a part as
+large as that beside it); `any` is a single cell.
 """
 
 from __future__ import annotations

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from monai_diffaug.commands import DISCLAIMER
+from monai_diffaug.commands.sections import run_sections
 
 
 def add(commands: Any) -> None:
@@ -26,7 +26,8 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate, and say what was found and written."""
-    from monai_diffaug.bundle import cause_of, find_bundle, read_configs
+    from monai_diffaug.bundle import find_bundle
+    from monai_diffaug.configs import read_configs
 
     root = find_bundle(args.bundle)
     config = root / "configs" / "calibrate.json"
@@ -34,14 +35,7 @@ def run(args: argparse.Namespace) -> int:
         raise FileNotFoundError(f"bundle {root.name} cannot be calibrated: it has no configs/{config.name}")
     parser = read_configs([root / "configs" / "common.json", config])
     parser.update(_overrides(args, root))
-    hook = sys.excepthook
-    try:
-        for section in ("initialize", "run", "finalize"):
-            parser.get_parsed_content(section)
-    except Exception as error:  # MONAI wraps what a component raises in its own RuntimeErrors
-        raise cause_of(error) from error
-    finally:
-        sys.excepthook = hook
+    run_sections(parser)
     print(f"wrote {root / 'configs' / 'calibration.json'}. {DISCLAIMER}")
     return 0
 

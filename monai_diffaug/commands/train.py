@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from monai_diffaug.commands import DISCLAIMER
+from monai_diffaug.commands.sections import run_sections
 
 STAGES = ("autoencoder", "inpainter", "validator")
 
@@ -33,7 +33,8 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train and say where the weights are."""
-    from monai_diffaug.bundle import cause_of, find_bundle, read_configs
+    from monai_diffaug.bundle import find_bundle
+    from monai_diffaug.configs import read_configs
 
     if args.features and args.stage != "autoencoder":
         raise ValueError(f"--features is the autoencoder's perceptual loss; the {args.stage} has none, leave it out")
@@ -46,14 +47,7 @@ def run(args: argparse.Namespace) -> int:
     parser.update(_overrides(args, root, parser))
     # What ignite says of a stop is no news beside the sentence that follows.
     logging.getLogger("ignite").addHandler(logging.NullHandler())
-    hook = sys.excepthook
-    try:
-        for section in ("initialize", "run", "finalize"):
-            parser.get_parsed_content(section)
-    except Exception as error:  # MONAI wraps what a component raises in its own RuntimeErrors
-        raise cause_of(error) from error
-    finally:
-        sys.excepthook = hook
+    run_sections(parser)
     if os.environ.get("RANK", "0") == "0":
         print(f"wrote {root / 'models' / 'model.pt'}; log, metrics and checkpoint are in {args.output}. {DISCLAIMER}")
     return 0

@@ -20,7 +20,7 @@ from monai_diffaug.synthesis.latent_diffusion import to_latent_area, to_latent_m
 
 Group = dict[str, Any]
 """``latent`` and ``blanked`` (N, c, *latent) half precision; ``label``, ``paint``, ``lesions`` bool (N, 1, *size);
-``scale`` and ``size_fraction`` (N,); ``prompts``, ``names``, ``kinds``, N texts each."""
+``scale`` (N,); ``prompts``, ``names``, ``kinds``, N texts each."""
 
 
 class Encoder(Protocol):
@@ -70,7 +70,6 @@ def _encoded(drawn: Sequence[tuple[str, TrainingWindow]], encoder: Encoder, amp:
         "paint": paint > 0,
         "lesions": torch.stack([window.lesions for window in windows]) > 0,
         "scale": torch.tensor([window.scale for window in windows]),
-        "size_fraction": torch.tensor([window.size_fraction for window in windows]),
         "prompts": [window.prompt for window in windows],
         "names": [window.name for window in windows],
         "kinds": [kind for kind, _ in drawn],
@@ -102,17 +101,28 @@ def build_bank(
     return [encode_windows(draw_kinds(one, wanted), encoder, batch_size=batch_size) for one, wanted in pairs]
 
 
-def bank_key(network: Any, facts: Sequence[Any]) -> str:
-    """Return a digest of what a bank depends on: the autoencoder's weights, the latents' statistics, and ``facts``.
+def bank_key(
+    network: Any, facts: Sequence[Any], *, windows: Sequence[Any] = (), counts: Sequence[Mapping[str, int]] = ()
+) -> str:
+    """Return a digest of what a bank depends on: the autoencoder, the latents' statistics, ``facts`` and the windows.
 
     Args:
         network: the composite network.
-        facts: the data, the windows and how many of each kind, as text or numbers.
+        facts: where the data are, and whatever else the bank depends on, as text or numbers.
+        windows: a ``TrainingWindows`` for each group. The first window of every kind stands for all others: it changes
+            with the images, and with how windows, masks and words are drawn.
+        counts: how many windows of each kind, for each group.
     """
-    digest = sha256(repr(list(facts)).encode())
+    digest = sha256(repr([list(facts), [dict(wanted) for wanted in counts]]).encode())
     weights = {**network.autoencoder.state_dict(), "mean": network.latent_mean, "std": network.latent_std}
     for name in sorted(weights):
         digest.update(weights[name].detach().float().cpu().numpy().tobytes())
+    for one, wanted in zip(windows, counts, strict=bool(windows)):
+        for kind in wanted:
+            drawn = getattr(one, kind)(0)
+            digest.update(repr((drawn.name, drawn.prompt, drawn.scale)).encode())
+            for part in (drawn.image, drawn.lesions, drawn.label, drawn.paint):
+                digest.update(part.numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -121,7 +131,7 @@ def cached_bank(path: str | Path, key: str, build: Callable[[], list[Group]]) ->
 
     Args:
         path: file to keep it in.
-        key: names all that the bank depends on: weights' digests, data, counts.
+        key: names all that the bank depends on (``bank_key``).
         build: makes the groups, one for each window grid.
     """
     path = Path(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from datetime import timedelta
@@ -44,8 +45,14 @@ def begin(
 
 
 def end() -> None:
-    """Leave the processes that ``begin`` joined."""
+    """Leave the processes that ``begin`` joined, all of them together.
+
+    What wraps a network for data parallelism holds threads of the processes' group and stands in reference cycles. Were
+    it left to the interpreter's end, such a thread could wait for an interpreter that is gone, and abort the process.
+    """
     if idist.get_world_size() > 1:
+        gc.collect()
+        idist.barrier()
         idist.finalize()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,7 @@ class Pace:
         """Return the learning rate of ``step`` over the highest."""
         gone = step / self.max_steps
         fall = 1.0 if gone < self.flat else (1 - gone) / (1 - self.flat)
-        cosine = 0.5 - 0.5 * float(torch.cos(torch.tensor(torch.pi * max(fall, 0.0))))
+        cosine = 0.5 - 0.5 * math.cos(math.pi * max(fall, 0.0))
         return min(1.0, (step + 1) / (self.warmup + 1)) * max(0.02, cosine)
 
 
@@ -72,7 +73,7 @@ def build_trainer(
         network: a pass of ``networks.passes``; wrapped for data parallelism under torchrun.
         loss: ``loss(network, batch, generator) -> {"loss": ..., ...}``.
         optimizer: over the network's weights; its learning rate is the highest.
-        dataset: any index is a draw (``AutoencoderPatches``, ``LatentPairs``...).
+        dataset: any index is a draw (``AutoencoderPatches``, ``LatentBatches``...).
         pace: how long and how fast.
         device: where the network and the loss are moved.
         handlers: objects with ``attach(engine)``.
@@ -129,8 +130,11 @@ def run_training(trainer: Any) -> None:
     if trainer.state.iteration >= trainer.pace.max_steps:
         trainer.fire_event(Events.COMPLETED)  # ignite itself would begin again at step 0
         return
-    with waiting_interrupt(trainer):
-        trainer.run()
+    try:
+        with waiting_interrupt(trainer):
+            trainer.run()
+    finally:
+        trainer.network = trainer.bare_network
 
 
 def train_step(engine: Any, batch: Mapping[str, Any]) -> dict[str, Tensor]:

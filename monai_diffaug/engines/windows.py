@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,6 @@ class TrainingWindow:
         paint: where pixels may change; contains ``label``, (1, *size).
         scale: log2 of image pixels per window cell.
         prompt: text that describes what is in ``label``.
-        size_fraction: extent of ``label`` over the image's shortest side.
         name: the case.
     """
 
@@ -46,7 +45,6 @@ class TrainingWindow:
     paint: Tensor
     scale: float
     prompt: str
-    size_fraction: float
     name: str
 
 
@@ -117,9 +115,13 @@ class TrainingWindows:
         return self._view(case, mask, paint, window, prompt, rng)
 
     def normal(self, index: int) -> TrainingWindow:
-        """Draw a window around a lesion-shaped piece of normal tissue; another case is taken where nothing fits."""
+        """Draw a window around a lesion-shaped piece of normal tissue; another case is taken where nothing fits.
+
+        Raises:
+            ValueError: when nothing fits into any of many cases.
+        """
         rng = rng_for(self.seed, 5 * index + 1)
-        while True:
+        for _ in range(4 * len(self.cases) + 16):
             case = int(rng.integers(len(self.cases)))
             lesions = self.components[case] > 0
             free = ~ndimage.binary_dilation(lesions, iterations=4) if lesions.any() else ~lesions
@@ -131,6 +133,9 @@ class TrainingWindows:
             paint = paint_mask(mask, ~free, self._spacing(case), margin=self.margin)
             window = self.windows(mask, self._spacing(case), rng, paint)
             return self._view(case, mask, paint, window, NORMAL_TEXT, rng)
+        raise ValueError(
+            f"no normal tissue of a lesion's size was found in {len(self.cases)} images; add normal images"
+        )
 
     def frame(self, index: int) -> TrainingWindow:
         """Draw a whole frame to be painted from nothing: its lesions are the label, and everything is blank."""
@@ -155,8 +160,7 @@ class TrainingWindows:
         case, window = self._lesion_free(rng)
         shape = self.components[case].shape
         mask = np.zeros(shape, bool) if rng.random() < 0.75 else np.ones(shape, bool)
-        drawn = self._view(case, mask, np.ones(shape, bool), window, NORMAL_TEXT, rng)
-        return replace(drawn, size_fraction=0.0)
+        return self._view(case, mask, np.ones(shape, bool), window, NORMAL_TEXT, rng)
 
     def _lesion_free(self, rng: np.random.Generator) -> tuple[int, Window]:
         """Draw a square of a case that holds no lesion, not much smaller than the widest that it has room for."""
@@ -195,13 +199,8 @@ class TrainingWindows:
             paint=torch.maximum(around, label),
             scale=window.scale,
             prompt=prompt,
-            size_fraction=self._fraction(case, mask) if mask.any() else 0.0,
             name=str(self.cases[case]["name"]),
         )
-
-    def _fraction(self, case: int, mask: np.ndarray) -> float:
-        spacing = self._spacing(case)
-        return extent_of(mask, spacing) / min(n * s for n, s in zip(mask.shape, spacing, strict=True))
 
     def _unit(self, case: int) -> np.ndarray:
         return self.images.to_unit(self.cases[case]["image"])

@@ -1,4 +1,4 @@
-"""Memory layout of convolution weights: channels last halves the time of wide, shallow networks."""
+"""Memory layout of convolution weights: wide, shallow networks are faster with channels last."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 def channels_last(network: Net) -> Net:
     """Lay the weights of every 2D and 3D convolution out with channels last, in place, and return the network.
 
-    Measured on two cores in bfloat16: autoencoder twice as fast, the denoiser no faster (its grids are small).
+    It helps autoencoders, whose first levels are as large as the image; denoisers on small grids hardly gain.
 
     Example:
         >>> network = channels_last(nn.Conv3d(4, 8, 3))

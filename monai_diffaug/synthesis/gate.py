@@ -45,7 +45,8 @@ class QualityGate:
         iou: the overlap must be above this; or thresholds by class and size, and 0.7 where these hold none.
         offset: greatest shift of the centroid over the diameter; never below one cell.
         spill: greatest share of the prediction outside the paint mask.
-        before: greatest share of the mask that may be predicted before anything is painted.
+        before: greatest share of the mask that may be predicted before anything is painted; a connected part as large
+            as that, anywhere in the window, is a lesion too.
         reconstruction_error: the autoencoder's own mean error, in units of the [-1, 1] range; less change inside the
             mask than three times that is no paint.
         early_level: noise level from which on hopeless samples are refused during sampling; below 0 none is.
@@ -107,7 +108,10 @@ class QualityGate:
         """
         found = pred * (1 - known)
         covered = float((found * mask).sum() / mask.sum().clamp_min(1))
-        return (LESION_BEFORE,) if covered >= self.before or _holds_lesion(found) else ()
+        seen = covered >= self.before or _largest_part(found) >= max(
+            self.before * float(mask.sum()), 4 ** found[0].ndim
+        )
+        return (LESION_BEFORE,) if seen else ()
 
     def judge(
         self,
@@ -191,11 +195,10 @@ def outside_known(pred: Tensor, known: Tensor, mask: Tensor) -> Tensor:
     return torch.where(rim, 0.0, rest[0])[None]
 
 
-def _holds_lesion(found: Tensor) -> bool:
-    """Whether a connected part of four cells across, in measure, is predicted in the untouched window."""
+def _largest_part(found: Tensor) -> int:
+    """Return the measure of the largest connected part of a prediction, in cells."""
     components, _ = ndimage.label(found[0].numpy())
-    largest = np.bincount(components.ravel())[1:].max(initial=0)
-    return bool(largest >= 4**components.ndim)
+    return int(np.bincount(components.ravel())[1:].max(initial=0))
 
 
 def _centroid(mask: Tensor) -> Tensor:

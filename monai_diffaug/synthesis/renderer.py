@@ -28,8 +28,8 @@ class Renderer:
         gate: masks to verdict.
         batch_size: number of windows that the networks see at once, always.
         device: where the networks run.
-        autocast: run the networks in bfloat16 where that loses little; two to three times faster on CPUs made for it.
-            Bytes differ from float32's.
+        autocast: run the networks in bfloat16 where that loses little: faster on CPUs and GPUs made for it. Bytes
+            differ from float32's.
     """
 
     def __init__(

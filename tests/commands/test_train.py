@@ -76,6 +76,10 @@ class TestAllTheWay:
         assert changed == {"validator"}
         assert train("autoencoder", bundle, data, "--output", str(tmp_path / "new"), "--max-steps", "2") == 0
         assert metadata(bundle)["trained"] == ["autoencoder"]
+        with pytest.raises(
+            ValueError, match="not trained: inpainter, validator missing; run first: .* train inpainter"
+        ):
+            load_synthesizer(bundle)
 
     def test_the_end_is_told(self, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         bundle = tiny_bundle(tmp_path / "b")

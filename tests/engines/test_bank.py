@@ -78,6 +78,19 @@ class TestCache:
         others = {bank_key(network(), ["data", 4]), bank_key(changed, ["data", 3]), bank_key(shifted, ["data", 3])}
         assert len(others | {key}) == 4
 
+    def test_key_follows_windows_and_counts(self, spatial_dims: int) -> None:
+        from types import SimpleNamespace
+
+        network = SimpleNamespace(
+            autoencoder=tiny_autoencoder(spatial_dims), latent_mean=torch.zeros(2), latent_std=torch.ones(2)
+        )
+        few, many = [{"lesion": 1, "normal": 1}], [{"lesion": 2, "normal": 1}]
+        keys = [
+            bank_key(network, ["data"], windows=[toy_windows(spatial_dims, seed=seed)], counts=counts)
+            for seed, counts in [(0, few), (0, few), (1, few), (0, many)]
+        ]
+        assert keys[0] == keys[1] and len(set(keys)) == 3
+
 
 class TestBatches:
     def test_a_number_is_a_batch_of_one_grid(self, spatial_dims: int) -> None:

@@ -53,7 +53,7 @@ def test_lesions_are_inside_and_described(spatial_dims: int) -> None:
     drawn = [windows.lesion(index) for index in range(6)]
     for one in drawn:
         assert one.label.sum() > 0 and torch.equal(one.label, one.lesions)
-        assert "polyp" in one.prompt and 0 < one.size_fraction < 1
+        assert "polyp" in one.prompt
     assert {one.name for one in drawn} == {"case0", "case1"}  # they take turns
 
 
@@ -83,7 +83,7 @@ def test_frames_are_painted_from_nothing(spatial_dims: int) -> None:
 def test_bare_windows_say_nothing_or_everything(spatial_dims: int) -> None:
     windows = toy_windows(spatial_dims)
     drawn = [windows.bare(index) for index in range(24)]
-    assert all(one.paint.all() and not one.lesions.any() and one.size_fraction == 0 for one in drawn)
+    assert all(one.paint.all() and not one.lesions.any() for one in drawn)
     assert {float(one.label.mean()) for one in drawn} == {0.0, 1.0}
 
 
@@ -97,3 +97,9 @@ def test_data_without_lesions_is_refused() -> None:
     cases = [{**case, "label": 0 * case["label"]} for case in toy_cases(2)]
     with pytest.raises(ValueError, match="none of 2 cases has a lesion"):
         toy_windows(2, cases=cases)
+
+
+def test_images_full_of_lesions_have_no_normal_tissue() -> None:
+    full = [{**case, "label": np.ones_like(case["label"])} for case in toy_cases(2)]
+    with pytest.raises(ValueError, match="no normal tissue of a lesion's size"):
+        toy_windows(2, cases=full).normal(0)

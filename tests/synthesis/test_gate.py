@@ -148,6 +148,20 @@ def test_a_lesion_beside_the_mask_is_seen_before_painting(spatial_dims):
     assert QualityGate().inspect(mask, other, torch.zeros_like(mask)) == (LESION_BEFORE,)
 
 
+def test_a_speck_beside_the_mask_is_no_lesion(spatial_dims):
+    """What is far smaller than the mask is within the validator's own error; measured by the gate's ``before``."""
+    mask, speck = box(spatial_dims, 2, 14), box(spatial_dims, 18, 22)
+    share = float(speck.sum() / mask.sum())
+    empty = torch.zeros_like(mask)
+    assert QualityGate(before=1.01 * share).inspect(mask, speck, empty) == ()
+    assert QualityGate(before=0.99 * share).inspect(mask, speck, empty) == (LESION_BEFORE,)
+
+
+def test_less_than_four_cells_across_is_no_lesion(spatial_dims):
+    mask, speck = box(spatial_dims, 2, 6), box(spatial_dims, 18, 21)
+    assert QualityGate().inspect(mask, speck, torch.zeros_like(mask)) == ()
+
+
 def test_known_lesions_are_no_reason(spatial_dims):
     mask, other = box(spatial_dims, 2, 10), box(spatial_dims, 14, 22)
     assert QualityGate().inspect(mask, other, other) == ()
