@@ -102,9 +102,14 @@ def build_bank(
 
 
 def bank_key(
-    network: Any, facts: Sequence[Any], *, windows: Sequence[Any] = (), counts: Sequence[Mapping[str, int]] = ()
+    network: Any,
+    facts: Sequence[Any],
+    *,
+    windows: Sequence[Any] = (),
+    counts: Sequence[Mapping[str, int]] = (),
+    parts: Sequence[str] = ("autoencoder",),
 ) -> str:
-    """Return a digest of what a bank depends on: the autoencoder, the latents' statistics, ``facts`` and the windows.
+    """Return a digest of what a bank depends on: networks, the latents' statistics, ``facts`` and the windows.
 
     Args:
         network: the composite network.
@@ -112,11 +117,14 @@ def bank_key(
         windows: a ``TrainingWindows`` for each group. The first window of every kind stands for all others: it changes
             with the images, and with how windows, masks and words are drawn.
         counts: how many windows of each kind, for each group.
+        parts: the composite network's parts that the bank was made with.
     """
     digest = sha256(repr([list(facts), [dict(wanted) for wanted in counts]]).encode())
-    weights = {**network.autoencoder.state_dict(), "mean": network.latent_mean, "std": network.latent_std}
-    for name in sorted(weights):
-        digest.update(weights[name].detach().float().cpu().numpy().tobytes())
+    states = [getattr(network, part).state_dict() for part in parts]
+    statistics = {"mean": network.latent_mean, "std": network.latent_std}
+    for weights in (*states, statistics):
+        for name in sorted(weights):
+            digest.update(weights[name].detach().float().cpu().numpy().tobytes())
     for one, wanted in zip(windows, counts, strict=bool(windows)):
         for kind in wanted:
             drawn = getattr(one, kind)(0)

@@ -24,12 +24,13 @@ def repainted(
     again: float = 0.5,
     amp: bool = True,
 ) -> list[Group]:
-    """Paint lesion-shaped pieces of normal tissue anew, as normal tissue; the target stays what was there before.
+    """Paint normal tissue anew, as normal tissue; the target stays what was there before.
 
-    The masks are those of lesions: whoever sees a lesion in the result has read the mask, not the tissue.
+    Lesion-shaped pieces of it, with the masks of lesions: whoever sees a lesion in the result has read the mask, not
+    the tissue. And whole windows, from nothing, as frames made from noise are.
 
     Args:
-        groups: the bank; its ``normal`` windows are used.
+        groups: the bank; its ``normal`` and ``bare`` windows are used, each in proportion.
         inpainter: with trained weights.
         count: windows to paint in the first group; the others in proportion to their size.
         batch_size: windows at once.
@@ -38,7 +39,7 @@ def repainted(
         amp: bfloat16 autocast.
     """
     done = []
-    for group, normal in zip(groups, select(groups, kinds={"normal"}), strict=True):
+    for group, normal in zip(groups, select(groups, kinds={"normal", "bare"}), strict=True):
         wanted = min(len(normal["names"]), max(1, round(count * len(group["names"]) / len(groups[0]["names"]))))
         rows = torch.linspace(0, len(normal["names"]) - 1, wanted).round().int().tolist()
         painted = []
