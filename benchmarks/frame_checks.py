@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from monai_diffaug import AbnormalitySynthesizer
+from monai_diffaug.synthesis.gate import SURE
 from monai_diffaug.synthesis.resample import resample
 from monai_diffaug.synthesis.tiles import Tiles
 
@@ -91,7 +92,7 @@ def windows_with_lesions(
     for batch, count in batches(views, renderer.batch_size):
         with torch.no_grad():
             latent = renderer.inpainter.encode(batch)
-            preds = (renderer.validator(latent, latent, (grid, grid)).cpu() > 0.5).float()
+            preds = (renderer.validator(latent, latent, (grid, grid)).cpu() > SURE).float()
         found += sum(bool(renderer.gate.inspect(least, pred, 0 * pred)) for pred in preds[:count])
     return found / len(views)
 

@@ -182,7 +182,11 @@ def plainly(synthesizer: AbnormalitySynthesizer) -> Iterator[None]:
 
 
 def predict_sites(
-    synthesizer: AbnormalitySynthesizer, sites: Sequence[Site], *, image: Callable[[Site], Tensor] | None = None
+    synthesizer: AbnormalitySynthesizer,
+    sites: Sequence[Site],
+    *,
+    image: Callable[[Site], Tensor] | None = None,
+    level: float = 0.5,
 ) -> list[Tensor]:
     """Return what the validator sees in real pixels, 0 or 1, (1, *size), other lesions included.
 
@@ -190,6 +194,7 @@ def predict_sites(
         synthesizer: whose networks are asked.
         sites: windows.
         image: site -> pixels (C, *size) in [-1, 1]; the untouched window by default.
+        level: least probability.
     """
 
     encode = synthesizer.renderer.inpainter.encode
@@ -198,17 +203,22 @@ def predict_sites(
         with plainly(synthesizer):
             sources = encode(stack([site.window_image for site in group], synthesizer))
             latents = sources if image is None else encode(stack([image(site) for site in group], synthesizer))
-            return predict_latents(synthesizer, latents, group, sources=sources)
+            return predict_latents(synthesizer, latents, group, sources=sources, level=level)
 
     return each_batch(sites, work, batch_size=synthesizer.renderer.batch_size, what="validate")
 
 
 def predict_latents(
-    synthesizer: AbnormalitySynthesizer, latents: Tensor, group: Sequence[Site], *, sources: Tensor
+    synthesizer: AbnormalitySynthesizer,
+    latents: Tensor,
+    group: Sequence[Site],
+    *,
+    sources: Tensor,
+    level: float = 0.5,
 ) -> list[Tensor]:
     """Return predictions, 0 or 1, (1, *size), for a group's latents and untouched latents of the fixed batch shape."""
     probability = synthesizer.renderer.validator(latents, sources, group[0].plan.window.size).cpu()
-    return [(one > 0.5).float() for one in probability[: len(group)]]
+    return [(one > level).float() for one in probability[: len(group)]]
 
 
 def judge(synthesizer: AbnormalitySynthesizer, site: Site, pred: Tensor, *, change: float) -> Verdict:

@@ -15,6 +15,7 @@ class ImageFormat:
         spatial_dims: 2 for frames, 3 for volumes.
         channels: number of channels, first axis of an image.
         intensity_range: image values that the networks see as -1 and +1.
+        grain: share of the image's own finest detail that is laid over paint (``blend.grain``).
 
     Example:
         >>> import numpy as np
@@ -29,11 +30,14 @@ class ImageFormat:
     spatial_dims: int
     channels: int
     intensity_range: tuple[float, float]
+    grain: float = 0.0
 
     def __post_init__(self) -> None:
         low, high = self.intensity_range
         if not (low < high and np.isfinite([low, high]).all()):
             raise ValueError(f"intensity_range must rise between finite numbers, got {low} to {high}")
+        if not 0 <= self.grain <= 2:
+            raise ValueError(f"grain must lie in [0, 2], got {self.grain}")
 
     def check(self, image: np.ndarray) -> None:
         """Raise ValueError or TypeError in one sentence when ``image`` (C, *spatial) is not of this format."""

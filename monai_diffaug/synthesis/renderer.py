@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from monai_diffaug.synthesis.gate import NEAR_COPY, QualityGate, Verdict, outside_known
+from monai_diffaug.synthesis.gate import NEAR_COPY, SURE, QualityGate, Verdict, outside_known
 from monai_diffaug.synthesis.inpainter import Canvas, Inpainter
 from monai_diffaug.synthesis.provenance import Attempt
 from monai_diffaug.synthesis.sites import Site
@@ -85,7 +85,7 @@ class Renderer:
         blanked = self.inpainter.encode(torch.where(paint > 0, 0.0, images))
         for site, source, blank in zip(group, sources, blanked, strict=False):
             site.source, site.blanked = source, blank
-        for site, pred in zip(group, self._predict(sources, group), strict=True):
+        for site, pred in zip(group, self._predict(sources, group, level=SURE), strict=True):
             site.before = self.gate.inspect(site.mask, pred, site.seen)
             site.unpaintable = bool(site.before) and not self.gate.iou_alone
             if site.unpaintable:
@@ -139,11 +139,11 @@ class Renderer:
         masks = torch.stack([site.mask for site in group])
         return self.gate.near_copies(latents[: len(group)], masks).tolist()
 
-    def _predict(self, latents: Tensor, group: list[Site]) -> list[Tensor]:
-        """Return predictions outside known lesions, 0 or 1, (1, *size), on the CPU, for the group's members."""
+    def _predict(self, latents: Tensor, group: list[Site], *, level: float = 0.5) -> list[Tensor]:
+        """Return what is above ``level`` outside known lesions, 0 or 1, (1, *size), on the CPU, for each member."""
         sources = self._stack([site.source for site in group])
         probability = self.validator(latents, sources, group[0].plan.window.size).cpu()
-        return [outside_known((p > 0.5).float(), s.seen, s.mask) for s, p in zip(group, probability, strict=False)]
+        return [outside_known((p > level).float(), s.seen, s.mask) for s, p in zip(group, probability, strict=False)]
 
     def _canvas(self, group: list[Site]) -> Canvas:
         return Canvas(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monai_diffaug.synthesis.blend import composite, feather
+from monai_diffaug.synthesis.blend import composite, feather, grain
 from monai_diffaug.synthesis.images import ImageFormat
 from monai_diffaug.synthesis.planner import LesionPlan
 from monai_diffaug.synthesis.provenance import Attempt
@@ -71,11 +71,19 @@ class Site:
         values = resample(painted.float().cpu(), window.shape, window.within(self.spot))
         patch = self.original.copy()
         inner = self._inside_box(self.spot)
-        mixed = composite(patch[inner], self.images.from_network(values.numpy()), self.alpha)
+        mixed = composite(
+            patch[inner], self._grained(self.images.from_network(values.numpy()), patch[inner]), self.alpha
+        )
         if self.quantise is not None:
             mixed = np.where(self.alpha > 0, self.quantise(mixed), mixed)
         patch[inner] = mixed
         self.patch = patch
+
+    def _grained(self, values: np.ndarray, original: np.ndarray) -> np.ndarray:
+        """Lay the original's grain over painted values (C, *spot)."""
+        if self.images.grain == 0:
+            return values
+        return np.clip(values + self.images.grain * grain(original), *self.images.intensity_range)
 
     def delivered_view(self) -> Tensor:
         """Return what the networks see of the delivered pixels: (C, *size) in [-1, 1]."""

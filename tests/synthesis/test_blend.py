@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from monai_diffaug.synthesis.blend import composite, feather, paint_mask
-from tests.toys import ball
+from monai_diffaug import AbnormalitySynthesizer, SynthesisRequest
+from monai_diffaug.synthesis.blend import composite, feather, grain, paint_mask
+from tests.toys import assert_untouched_outside, ball, toy_image, toy_synthesizer
 
 SHAPES = {2: (70, 64), 3: (44, 40, 42)}
 DTYPES = [np.uint8, np.int8, np.uint16, np.int16, np.int32, np.float16, np.float32, np.float64]
@@ -108,3 +112,29 @@ def test_inputs_stay(spatial_dims):
     before = mask.copy()
     result = composite(original, np.full(original.shape, 200.0), feather(mask, paint_mask(mask, ~mask)))
     assert not original.any() and result.any() and (mask == before).all()
+
+
+class TestGrain:
+    def test_a_smooth_image_has_none(self, spatial_dims):
+        assert not grain(np.full((2, *SHAPES[spatial_dims]), 7, np.uint8)).any()
+
+    def test_noise_is_kept_and_glare_is_not(self, spatial_dims):
+        image = np.random.default_rng(0).normal(100, 2, (1, *SHAPES[spatial_dims]))
+        spot = (0, *[20] * spatial_dims)
+        image[spot] += 100
+        found = grain(image)
+        assert found.std() > 1 and found[spot] < 10
+        assert abs(float(found.mean())) < 0.1
+
+    def test_paint_gets_it_and_nothing_else(self, spatial_dims):
+        plain = toy_synthesizer(spatial_dims)
+        grainy = AbnormalitySynthesizer(replace(plain.images, grain=1.0), plain.planner, plain.renderer)
+        noise = np.random.default_rng(0).normal(0, 4, toy_image(spatial_dims).shape)
+        image = np.clip(np.rint(toy_image(spatial_dims) + noise), *plain.images.intensity_range)
+        image = image.astype(toy_image(spatial_dims).dtype)
+        one, other = (synthesizer(image, seed=3) for synthesizer in (plain, grainy))
+        assert one.record.accepted and other.record.accepted
+        inside = one.mask[0] > 0
+        fine = [np.abs(ndimage.laplace(made.image[0].astype(float)))[inside].mean() for made in (one, other)]
+        assert fine[1] > fine[0]
+        assert_untouched_outside(other, grainy.plan(SynthesisRequest(image, 3)), image)
