@@ -45,6 +45,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=16)
     parser.add_argument("--most", type=int, help="candidates after which to give up; 20 a frame by default")
     parser.add_argument("--seed", type=int, default=0, help="of the first candidate")
+    parser.add_argument("--seeds", type=int, nargs="+", help="the candidates, in place of SEED, SEED + 1, ...")
     parser.add_argument("--shapes", nargs="+", type=shape, default=[(320, 320), (288, 352)], help="HEIGHTxWIDTH ...")
     add_sampling(parser)
     parser.add_argument(
@@ -141,7 +142,9 @@ def draw(args: argparse.Namespace) -> dict[str, Any]:
     refused: Counter[str] = Counter()
     tried = 0
     with tqdm(total=args.count, desc="frames", disable=None) as bar:
-        for tried, seed in zip(range(1, (args.most or 20 * args.count) + 1), count(args.seed), strict=False):
+        for tried, seed in zip(
+            range(1, (args.most or 20 * args.count) + 1), args.seeds or count(args.seed), strict=False
+        ):
             size = args.shapes[seed % len(args.shapes)]
             values = synthesizer.images.from_network(maker(seed, size).numpy())
             frame = np.rint(values).astype(np.uint8)

@@ -25,7 +25,7 @@ LOOKS: Mapping[str, tuple[float, float]] = {
     "brightness": (0.27, 0.57),
     "blown_out": (0.0, 0.08),
     "contrast": (0.07, 0.3),
-    "detail": (0.008, 0.05),
+    "detail": (0.0072, 0.05),
     "red_over_green": (1.25, 2.5),
     "green_over_blue": (1.0, 2.7),
 }
