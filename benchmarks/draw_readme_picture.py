@@ -1,8 +1,8 @@
 """Draw README's picture, before / mask / after, from a generated folder.
 
-monai-diffaug generate --bundle texture_demo --images bundles/texture_demo/samples/frames --num 48 --output OUT
+monai-diffaug generate --bundle polyp_endoscopy --images bundles/polyp_endoscopy/samples/frames --num 24 --output OUT
 python benchmarks/draw_readme_picture.py OUT docs/images/before_mask_after.jpg \\
-    --ids frame_02__k01 frame_04__k00 frame_06__k00 frame_06__k02 frame_07__k02 frame_10__k01
+    --ids frame_01__k01 frame_03__k01 frame_05__k01 frame_07__k00 frame_08__k00 frame_12__k01
 """
 
 from __future__ import annotations
