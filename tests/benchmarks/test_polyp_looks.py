@@ -204,7 +204,7 @@ def tiny_group(spatial_dims):
     size = (32,) * spatial_dims
     mask = torch.from_numpy(ball(spatial_dims, 3, centre=[8] * spatial_dims, shape=size))[None].float()
     windows = [
-        TrainingWindow(torch.rand(1, *size, generator=drawn) * 2 - 1, mask, mask, mask, 0.0, "polyp", 0.3, "a")
+        TrainingWindow(torch.rand(1, *size, generator=drawn) * 2 - 1, mask, mask, mask, 0.0, "polyp", "a")
         for _ in range(4)
     ]
     group = encode_windows([("lesion", one) for one in windows], tiny_inpainter(spatial_dims), amp=False)
