@@ -18,8 +18,9 @@ PAPER = 0.7
 SURE = 0.98
 """Probability from which on a cell of an untouched window is taken for a lesion.
 
-What was just painted is probably there; what nobody labelled is probably not, and needs more evidence. Of held-out real
-polyps 91 % are still seen at this level, with a quarter of the false alarms of 0.5."""
+What was just painted is probably there; what nobody labelled is probably not, and needs more evidence. How many real
+lesions are still seen at this level, and how many false alarms are left, is told by `benchmarks/polyp/validator.py`.
+"""
 LOW_IOU = "overlap too low"
 OFF_CENTRE = "off centre"
 SPILL = "spills outside the paint mask"
