@@ -68,7 +68,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", type=float, default=0.5, help="noise level from which windows are refined")
     parser.add_argument("--steps", type=int, default=16, help="of each refinement")
     parser.add_argument("--overlap", type=float, default=0.5, help="of neighbouring windows")
-    parser.add_argument("--guidance", type=float, help="the bundle's own by default")
+    parser.add_argument("--guidance", type=float, default=1.0, help="of the sampler; 1 is none")
 
 
 def shape(text: str) -> tuple[int, int]:
@@ -86,7 +86,7 @@ def stages_of(args: argparse.Namespace, grid: int) -> list[Stage]:
 def build_maker(synthesizer: AbnormalitySynthesizer, args: argparse.Namespace) -> SceneMaker:
     """Return what makes frames, with the command line's guidance."""
     inpainter: Any = copy(synthesizer.renderer.inpainter)
-    inpainter.guidance_scale = inpainter.guidance_scale if args.guidance is None else args.guidance
+    inpainter.guidance_scale = args.guidance
     return SceneMaker(
         inpainter,
         stages_of(args, synthesizer.planner.windows.sizes[0]),
@@ -134,7 +134,8 @@ def write_picture(folder: Path, name: str, frame: np.ndarray) -> None:
 
 def draw(args: argparse.Namespace) -> dict[str, Any]:
     """Make frames until there are enough, write them, and return what is written beside them."""
-    synthesizer = load_synthesizer(args.bundle, device=args.device, batch_size=args.batch_size)
+    # The preset of the plain denoiser: what was distilled knows the levels of inpainting alone.
+    synthesizer = load_synthesizer(args.bundle, preset="paper", device=args.device, batch_size=args.batch_size)
     maker = build_maker(synthesizer, args)
     neighbours, yardstick = read_neighbours(synthesizer, args)
     limits = {key: figures[str(args.quantile)] for key, figures in yardstick.items()}

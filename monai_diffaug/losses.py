@@ -1,4 +1,6 @@
-"""Objectives of the three trainings; each owns its corruption and takes the network as an argument.
+"""Objectives of the trainings; each owns its corruption and takes the network as an argument.
+
+That of distillation, which has a teacher, is in ``engines.distillation``.
 
 Called as ``loss(network, batch, generator)`` with a pass of ``networks.passes``, they return named scalars; ``loss``
 is the one to descend, the others are for people to watch.
@@ -112,8 +114,12 @@ class InpaintingLoss(nn.Module):
         prompts = ["" if drop else text for text, drop in zip(batch["prompts"], dropped, strict=True)]
         x = torch.cat([add_noise(latent, noise, level), batch["area"], batch["blanked"]], dim=1)
         predicted = network(x, level * 1000, prompts, batch["scale"]).float()
-        error = (noise - latent - predicted).square().mean(dim=1, keepdim=True)
-        inside, outside = self._mean(error, batch["hold"]), self._mean(error, 1 - batch["hold"])
+        return self.weighted(noise - latent - predicted, batch["hold"])
+
+    def weighted(self, error: Tensor, hold: Tensor) -> dict[str, Tensor]:
+        """Return ``loss`` and its parts for an error (N, c, *latent) and M (N, 1, *latent)."""
+        squared = error.square().mean(dim=1, keepdim=True)
+        inside, outside = self._mean(squared, hold), self._mean(squared, 1 - hold)
         return {"loss": inside + self.preserve * outside, "inside": inside, "outside": outside}
 
     def _mean(self, error: Tensor, where: Tensor) -> Tensor:

@@ -21,10 +21,10 @@ SMALL: dict[str, dict[str, Any]] = {
         "network_def::autoencoder::channels": [4, 4, 8],
         "network_def::autoencoder::num_res_blocks": [1, 1, 1],
         "network_def::autoencoder::norm_num_groups": 4,
-        "network_def::denoiser::channels": [8, 8, 16],
-        "network_def::denoiser::num_head_channels": 8,
-        "network_def::denoiser::norm_num_groups": 4,
-        "network_def::denoiser::cross_attention_dim": 16,
+        "network_def::denoiser::build::channels": [8, 8, 16],
+        "network_def::denoiser::build::num_head_channels": 8,
+        "network_def::denoiser::build::norm_num_groups": 4,
+        "network_def::denoiser::build::cross_attention_dim": 16,
         "network_def::text_encoder::hidden_size": 16,
         "network_def::validator::channels": [8, 16],
     },
@@ -75,6 +75,9 @@ def tiny_bundle(folder: Path) -> Path:
         looks = next(one for one in config["train"]["handlers"] if one["_target_"].endswith("Looks"))
         looks["draws"] = 2
         edit_config(folder, f"train_{stage}", {"train::handlers": config["train"]["handlers"]})
+    overlay = folder / "configs" / "train_distillation.json"  # over train_inpainter.json, its keys are places
+    short = {"max_steps": 6, "train::pace::epoch_steps": 4}
+    overlay.write_text(json.dumps({**json.loads(overlay.read_text("utf-8")), **short}))
     edit_config(folder, "metadata", {"weights_sha256": {}, "trained": []})
     return folder
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from monai.networks.nets import AutoencoderKL, DiffusionModelUNet
 from torch import nn
 
+from monai_diffaug.networks.denoiser import DistillableUNet
 from monai_diffaug.networks.text import WordTextEncoder
 from monai_diffaug.networks.validator_net import LatentSegmentationNet
 from monai_diffaug.synthesis.diffusion import uniform_levels
@@ -36,21 +38,27 @@ def tiny_autoencoder(spatial_dims: int, in_channels: int = 1) -> AutoencoderKL:
         )
 
 
-def tiny_denoiser(spatial_dims: int) -> DiffusionModelUNet:
-    """Build a text-conditioned denoiser for noisy latent, mask and blanked latent."""
+def tiny_unet(spatial_dims: int) -> partial[DiffusionModelUNet]:
+    """Return what builds a text-conditioned U-Net for noisy latent, mask and blanked latent."""
+    return partial(
+        DiffusionModelUNet,
+        spatial_dims=spatial_dims,
+        in_channels=2 * LATENT_CHANNELS + 1,
+        out_channels=LATENT_CHANNELS,
+        channels=(8, 16),
+        attention_levels=(False, True),
+        num_res_blocks=1,
+        norm_num_groups=4,
+        num_head_channels=8,
+        with_conditioning=True,
+        cross_attention_dim=HIDDEN_SIZE,
+    )
+
+
+def tiny_denoiser(spatial_dims: int) -> DistillableUNet:
+    """Build a denoiser around ``tiny_unet``; what it is distilled to differs from what it is."""
     with _seeded(2):
-        denoiser = DiffusionModelUNet(
-            spatial_dims=spatial_dims,
-            in_channels=2 * LATENT_CHANNELS + 1,
-            out_channels=LATENT_CHANNELS,
-            channels=(8, 16),
-            attention_levels=(False, True),
-            num_res_blocks=1,
-            norm_num_groups=4,
-            num_head_channels=8,
-            with_conditioning=True,
-            cross_attention_dim=HIDDEN_SIZE,
-        )
+        denoiser = DistillableUNet(tiny_unet(spatial_dims))
         for weight in denoiser.parameters():
             if not weight.any():  # MONAI starts its last layers at zero, which would hide every condition.
                 nn.init.normal_(weight, std=0.1)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from monai_diffaug.engines.bank import LatentBatches
+from monai_diffaug.engines.distillation import DistillationLoss
 from monai_diffaug.engines.handlers import Averaging, Checkpoints, average
 from monai_diffaug.engines.lesions import bank_masks
 from monai_diffaug.engines.patches import AutoencoderPatches
@@ -34,7 +35,7 @@ from tests.tiny_networks import (
 )
 from tests.toys import GRIDS, ball, toy_image
 
-STAGES = ("autoencoder", "inpainter", "validator")
+STAGES = ("autoencoder", "inpainter", "distillation", "validator")
 RADII = {2: 9, 3: 5}
 CUTS = {"colour": (-0.01, 0.01), "brightness": (-0.02, 0.02)}
 
@@ -124,6 +125,9 @@ def toy_stage(stage: str, spatial_dims: int) -> Stage:
     if stage == "inpainter":
         network = DenoiserPass(tiny_denoiser(spatial_dims), tiny_text_encoder())
         return Stage(network, InpaintingLoss(text_dropout=0.5), toy_batches(spatial_dims))
+    if stage == "distillation":
+        network = DenoiserPass(tiny_denoiser(spatial_dims), tiny_text_encoder())
+        return Stage(network, DistillationLoss(network), toy_batches(spatial_dims))
     if stage == "validator":
         return Stage(ValidatorPass(tiny_validator_net(spatial_dims)), ValidatorLoss(), toy_batches(spatial_dims))
     adversary = Adversary(toy_discriminator(spatial_dims), after=2)

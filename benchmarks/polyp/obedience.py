@@ -75,7 +75,7 @@ def class_pairs(synthesizer: AbnormalitySynthesizer, sites: Sequence[Site]) -> d
 def obedience(
     synthesizer: AbnormalitySynthesizer, sites: Sequence[Site], *, attributes: Sequence[str] = tuple(TERCILES)
 ) -> dict[str, Any]:
-    """Return the figures of every attribute and of the class, at the synthesizer's own guidance."""
+    """Return the figures of every attribute and of the class, with the synthesizer's own sampler."""
     synthesizer.renderer.prepare(sites)
     figures = {
         f"{TERCILES[name][0]} / {TERCILES[name][2]}": word_pairs(synthesizer, sites, name) for name in attributes
@@ -85,12 +85,8 @@ def obedience(
 
 def measure_all(args: argparse.Namespace) -> dict[str, Any]:
     """Return the figures that the command line asks for."""
-    found: dict[str, Any] = {}
-    for scale in args.scales:
-        synthesizer: Any = common.build(args)
-        synthesizer.renderer.inpainter.guidance_scale = scale
-        synthesizer.renderer.inpainter.guidance_interval = tuple(args.interval)
-        found[f"fast, guidance {scale:g}"] = obedience(synthesizer, _sites(synthesizer, args, args.draws, args.limit))
+    synthesizer = common.build(args)
+    found = {"fast": obedience(synthesizer, _sites(synthesizer, args, args.draws, args.limit))}
     if args.paper_frames:
         synthesizer = common.build(args, preset="paper")
         frames = args.paper_frames if args.limit is None else min(args.paper_frames, args.limit)
@@ -106,8 +102,6 @@ def _sites(synthesizer: AbnormalitySynthesizer, args: argparse.Namespace, draws:
 if __name__ == "__main__":
     made = common.parser(__doc__ or "")
     made.add_argument("--draws", type=int, default=1, help="pairs for each frame")
-    made.add_argument("--scales", type=float, nargs="+", default=[1.0, 1.5, 2.0], help="guidance with the preset fast")
-    made.add_argument("--interval", type=float, nargs=2, default=[0.2, 0.8], help="levels with guidance")
     made.add_argument("--paper-frames", type=int, default=16, help="frames for the preset paper; 0 leaves it out")
     asked_for = made.parse_args()
     common.tell(measure_all(asked_for), asked_for)

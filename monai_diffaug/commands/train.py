@@ -11,14 +11,20 @@ from typing import Any
 from monai_diffaug.commands import DISCLAIMER
 from monai_diffaug.commands.sections import run_sections
 
-STAGES = ("autoencoder", "inpainter", "validator")
+CONFIGS = {
+    "autoencoder": ("train_autoencoder",),
+    "inpainter": ("train_inpainter",),
+    "distillation": ("train_inpainter", "train_distillation"),
+    "validator": ("train_validator",),
+}
+"""Config files of each stage, over ``common.json``, in the order of training."""
 
 
 def add(commands: Any) -> None:
     """Add the command's parser."""
     parser = commands.add_parser("train", help="train a network of a bundle", epilog=DISCLAIMER)
     arg = parser.add_argument
-    arg("stage", choices=STAGES, help="in this order: each lives in the latent space of those before it")
+    arg("stage", choices=CONFIGS, help="in this order: each lives in the latent space of those before it")
     arg("--bundle", required=True, metavar="B", help="bundle folder whose models/model.pt is written at the end")
     arg("--data", required=True, metavar="DATA", help="images and labels, in train, val and test; or a datalist JSON")
     arg("--output", type=Path, metavar="DIR", help="checkpoint and log (default: B/models/training/STAGE)")
@@ -39,11 +45,11 @@ def run(args: argparse.Namespace) -> int:
     if args.features and args.stage != "autoencoder":
         raise ValueError(f"--features is the autoencoder's perceptual loss; the {args.stage} has none, leave it out")
     root = find_bundle(args.bundle)
-    config = root / "configs" / f"train_{args.stage}.json"
-    if not config.is_file():
-        raise FileNotFoundError(f"bundle {root.name} cannot be trained: it has no configs/{config.name}")
+    configs = [root / "configs" / f"{name}.json" for name in CONFIGS[args.stage]]
+    if lacking := [config.name for config in configs if not config.is_file()]:
+        raise FileNotFoundError(f"bundle {root.name} cannot be trained: it has no configs/{lacking[0]}")
     args.output = args.output or root / "models" / "training" / args.stage
-    parser = read_configs([root / "configs" / "common.json", config])
+    parser = read_configs([root / "configs" / "common.json", *configs])
     parser.update(_overrides(args, root, parser))
     # What ignite says of a stop is no news beside the sentence that follows.
     logging.getLogger("ignite").addHandler(logging.NullHandler())

@@ -16,13 +16,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from monai_diffaug.engines.gate_files import remove_stale
+from monai_diffaug.engines.start import NEEDS
 
-FOLLOWS = {
-    "autoencoder": ("autoencoder",),
-    "inpainter": ("autoencoder", "inpainter"),
-    "validator": ("autoencoder", "inpainter", "validator"),
-}
-"""What is trained after each stage: later parts live in the latent space of the earlier ones, and must follow them."""
+
+def trained_after(stage: str, before: Sequence[str]) -> tuple[str, ...]:
+    """Return what is trained after a stage was: what builds on it is to be trained anew."""
+    return tuple(one for one in NEEDS if one == stage or (one in before and stage not in NEEDS[one]))
 
 
 class Export:
@@ -32,7 +31,7 @@ class Export:
         network: the composite network; its other parts are written as they are.
         averaged: averaged weights of a pass over some of the parts.
         bundle_root: the bundle's folder.
-        stage: ``autoencoder``, ``inpainter`` or ``validator``.
+        stage: one of ``start.NEEDS``.
         patches: for the autoencoder: training draws, of which the latents' statistics are taken.
         draws: number of those.
     """
@@ -47,8 +46,8 @@ class Export:
         patches: Any = None,
         draws: int = 256,
     ) -> None:
-        if stage not in FOLLOWS:
-            raise ValueError(f"stage must be one of {', '.join(FOLLOWS)}, got {stage!r}")
+        if stage not in NEEDS:
+            raise ValueError(f"stage must be one of {', '.join(NEEDS)}, got {stage!r}")
         self.network, self.averaged, self.root, self.stage = network, averaged, Path(bundle_root), stage
         self.patches, self.draws = patches, draws
 
@@ -61,7 +60,7 @@ class Export:
         state = {**self.network.state_dict(), **self.averaged.module.state_dict()}
         if self.patches is not None:
             state |= latent_statistics(self.averaged.module, self.patches, self.draws)
-        write_weights(self.root, state, trained=FOLLOWS[self.stage])
+        write_weights(self.root, state, stage=self.stage)
 
 
 @torch.no_grad()
@@ -74,8 +73,8 @@ def latent_statistics(network: Any, patches: Any, count: int) -> dict[str, Tenso
     return {"latent_mean": values.mean(1), "latent_std": values.std(1)}
 
 
-def write_weights(root: Path, state: dict[str, Tensor], *, trained: Sequence[str]) -> None:
-    """Write ``models/model.pt`` in half precision, and its digest and what is trained into the metadata.
+def write_weights(root: Path, state: dict[str, Tensor], *, stage: str) -> None:
+    """Write ``models/model.pt`` in half precision, its digest and what is trained after ``stage`` into the metadata.
 
     Both files are replaced as a whole; the weights first, so that a digest never names a file that is not there.
     A calibration and descriptors that were made with other weights are removed.
@@ -93,7 +92,7 @@ def write_weights(root: Path, state: dict[str, Tensor], *, trained: Sequence[str
     path = root / "configs" / "metadata.json"
     metadata = json.loads(path.read_text("utf-8"))
     metadata["weights_sha256"] = {**metadata.get("weights_sha256", {}), "model.pt": digest}
-    metadata["trained"] = list(trained)
+    metadata["trained"] = list(trained_after(stage, metadata.get("trained", [])))
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(metadata, indent=4) + "\n", encoding="utf-8")
     os.replace(partial, path)

@@ -25,16 +25,19 @@ class Paintings:
     Args:
         inpainter: with the autoencoder and the latents' statistics; its denoiser and text encoder are replaced.
         rows: number of windows.
+        distilled: ask for what the denoiser was distilled to.
     """
 
-    def __init__(self, inpainter: LatentDiffusionInpainter, *, rows: int = 8) -> None:
-        self.inpainter, self.rows = inpainter, rows
+    def __init__(self, inpainter: LatentDiffusionInpainter, *, rows: int = 8, distilled: bool = False) -> None:
+        self.inpainter, self.rows, self.distilled = inpainter, rows, distilled
 
     def __call__(self, network: DenoiserPass, batch: Mapping[str, Any]) -> Tensor:
         """Return (3, height, width) in [0, 1]."""
         rows = {name: value[: self.rows] for name, value in batch.items()}
         inpainter = copy(self.inpainter)
-        inpainter.denoiser, inpainter.text_encoder = network.denoiser, network.text_encoder
+        denoiser: Any = network.denoiser
+        inpainter.denoiser = denoiser.distilled() if self.distilled else denoiser
+        inpainter.text_encoder = network.text_encoder
         label, paint = rows["label"].float(), rows["paint"].float()
         canvas = Canvas(rows["latent"], rows["blanked"], label, paint, rows["scale"])
         painted = inpainter.inpaint(canvas, rows["prompts"], list(range(len(label))))

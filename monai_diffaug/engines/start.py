@@ -15,8 +15,13 @@ from torch import nn
 from monai_diffaug.engines.handlers import check_folder
 from monai_diffaug.networks.composite import load_weights
 
-STAGES = ("autoencoder", "inpainter", "validator")
-"""In the order of training: each lives in the latent space of those before it."""
+NEEDS: dict[str, tuple[str, ...]] = {
+    "autoencoder": (),
+    "inpainter": ("autoencoder",),
+    "distillation": ("autoencoder", "inpainter"),
+    "validator": ("autoencoder", "inpainter"),
+}
+"""What must be trained before each stage, in the order of training: each lives in the latent space of those."""
 
 LONGEST_WAIT = timedelta(days=1)  # the first process may encode or evaluate for longer than PyTorch's own limit
 
@@ -28,7 +33,7 @@ def begin(
 
     Args:
         bundle_root: the bundle's folder.
-        stage: ``autoencoder``, ``inpainter`` or ``validator``.
+        stage: one of ``NEEDS``.
         output_dir: folder of the checkpoint.
         resume: go on from that checkpoint.
         device: ``cpu`` (processes talk by gloo) or ``cuda`` (nccl, one device a process).
@@ -80,11 +85,11 @@ def check_stage(root: Path, stage: str) -> None:
     Raises:
         ValueError: names the command to run first.
     """
-    if stage not in STAGES:
-        raise ValueError(f"stage must be one of {', '.join(STAGES)}, got {stage!r}")
+    if stage not in NEEDS:
+        raise ValueError(f"stage must be one of {', '.join(NEEDS)}, got {stage!r}")
     metadata = json.loads((root / "configs" / "metadata.json").read_text("utf-8"))
     there = metadata.get("trained", []) if (root / "models" / "model.pt").is_file() else []
-    for needed in STAGES[: STAGES.index(stage)]:
+    for needed in NEEDS[stage]:
         if needed not in there:
             raise ValueError(
                 f"the {stage} needs the bundle's {needed}, which is not trained yet; "

@@ -1,5 +1,6 @@
 """Trainable networks, the only place where the number of spatial dimensions is a decision.
 
+- ``DistillableUNet``: the denoiser, plain or distilled.
 - ``LatentSegmentationNet``: the validator's network, latent in, mask logits on the window grid out.
 - ``WordTextEncoder``: prompts and window scale in, cross-attention context out.
 
@@ -12,12 +13,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from monai_diffaug.networks.denoiser import DistillableUNet
     from monai_diffaug.networks.text import WordTextEncoder
     from monai_diffaug.networks.validator_net import LatentSegmentationNet
 
-__all__ = ["LatentSegmentationNet", "WordTextEncoder"]
+__all__ = ["DistillableUNet", "LatentSegmentationNet", "WordTextEncoder"]
 
-_HOMES = {"LatentSegmentationNet": "validator_net", "WordTextEncoder": "text"}
+_HOMES = {"DistillableUNet": "denoiser", "LatentSegmentationNet": "validator_net", "WordTextEncoder": "text"}
 
 
 def __getattr__(name: str) -> Any:

@@ -50,9 +50,15 @@ class DenoiserPass(nn.Module):
         self.denoiser = denoiser
         self.text_encoder = text_encoder
 
-    def forward(self, x: Tensor, timesteps: Tensor, prompts: Sequence[str], scale: Tensor) -> Tensor:
-        """Return the prediction (N, c, *latent) for x (N, c + 1 + c, *latent) and timesteps (N,) in [0, 1000]."""
-        return self.denoiser(x, timesteps, context=self.text_encoder(prompts, scale))
+    def forward(
+        self, x: Tensor, timesteps: Tensor, prompts: Sequence[str], scale: Tensor, distilled: Tensor | None = None
+    ) -> Tensor:
+        """Return the prediction (N, c, *latent) for x (N, c + 1 + c, *latent) and timesteps (N,) in [0, 1000].
+
+        ``distilled`` (N,) says which samples are asked for what a ``DistillableUNet`` was distilled to.
+        """
+        asked = {} if distilled is None else {"distilled": distilled}
+        return self.denoiser(x, timesteps, context=self.text_encoder(prompts, scale), **asked)
 
 
 class ValidatorPass(nn.Module):

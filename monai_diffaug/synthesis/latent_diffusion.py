@@ -60,6 +60,10 @@ def _blocks(mask: Tensor, shape: Sequence[int]) -> Tensor:
     )
 
 
+IMAGE_CELLS, LATENT_CELLS = 4 * 128 * 128, 4 * 32 * 32
+"""Cells that the autoencoder encodes and decodes at once on a CPU."""
+
+
 class LatentDiffusionInpainter:
     """Paint abnormalities with trained networks; implements ``Inpainter`` for any number of spatial dimensions.
 
@@ -140,7 +144,10 @@ class LatentDiffusionInpainter:
         Raises:
             ValueError: where the size is no multiple of the autoencoder's stride, which decoding could not restore.
         """
-        latent = self.autoencoder.encode(image.to(*_place(self.autoencoder)))[0].float()
+        latent = _part_by_part(
+            lambda part: self.autoencoder.encode(part)[0], image.to(*_place(self.autoencoder)), IMAGE_CELLS
+        )
+        latent = latent.float()
         size, cells = tuple(image.shape[2:]), tuple(latent.shape[2:])
         if any(whole % n for whole, n in zip(size, cells, strict=True)):
             raise ValueError(f"window size {size} gives latents of {cells}; use multiples of the autoencoder's stride")
@@ -186,7 +193,11 @@ class LatentDiffusionInpainter:
         """Decode normalised latents (N, c, *latent) to images (N, C, *size), clipped to [-1, 1]."""
         latent = latent.to(_place(self.autoencoder)[0])
         latent = latent * self._channels(self.latent_std, latent) + self._channels(self.latent_mean, latent)
-        return self.autoencoder.decode(latent.to(*_place(self.autoencoder))).float().clamp(-1, 1)
+        return (
+            _part_by_part(self.autoencoder.decode, latent.to(*_place(self.autoencoder)), LATENT_CELLS)
+            .float()
+            .clamp(-1, 1)
+        )
 
     def _guided_denoiser(self, condition: Tensor, prompts: list[str], scale: Tensor) -> Denoise:
         context = self.text_encoder(prompts, scale)
@@ -220,3 +231,13 @@ def _place(network: nn.Module) -> tuple[torch.device, torch.dtype]:
     """Read device and precision off the weights, at every call: networks may be moved after construction."""
     weight = next(network.parameters(), torch.empty(0))
     return weight.device, weight.dtype
+
+
+def _part_by_part(work: Callable[[Tensor], Tensor], batch: Tensor, cells: int) -> Tensor:
+    """Run an autoencoder on few samples at a time on a CPU: large maps do not fit the cache, and cost twice the time.
+
+    How many depends on the shape alone.
+    """
+    if batch.device.type != "cpu":
+        return work(batch)
+    return torch.cat([work(part) for part in batch.split(max(1, cells // batch[0, 0].numel()))])

@@ -13,7 +13,7 @@ from torch import Tensor
 from monai_diffaug.synthesis.gate import NEAR_COPY, SURE, QualityGate, Verdict, outside_known
 from monai_diffaug.synthesis.inpainter import Canvas, Inpainter
 from monai_diffaug.synthesis.provenance import Attempt
-from monai_diffaug.synthesis.sites import Site
+from monai_diffaug.synthesis.sites import Site, Work
 from monai_diffaug.synthesis.validator import LatentValidator
 
 
@@ -55,21 +55,42 @@ class Renderer:
             for group in self._groups(sites):
                 self._prepare(group)
 
-    def attempt(self, sites: Sequence[Site], *, audit: bool = False) -> None:
-        """Make one attempt at the first sites that fit one batch.
+    def together(self, sites: Sequence[Site]) -> list[Site]:
+        """Return unfinished sites to be worked on together next, at most one batch.
+
+        Those have equal window grids and wait for the same work: where they fill a batch the last work, which finishes
+        samples; where none do the first, from which later work is filled.
+        """
+        waiting: dict[tuple[tuple[int, ...], Work], list[Site]] = {}
+        for site in sites:
+            waiting.setdefault((site.plan.window.size, site.work), []).append(site)
+
+        def turn(group: list[Site]) -> tuple[bool, int, int]:
+            full = len(group) >= self.batch_size
+            return full, group[0].work if full else -group[0].work, len(group)
+
+        return max(waiting.values(), key=turn, default=[])[: self.batch_size]
+
+    def work(self, group: list[Site], *, audit: bool = False) -> None:
+        """Do what sites wait for: encode their windows, paint them, or deliver what was painted.
 
         Args:
-            sites: prepared ones that are not finished, at least one.
+            group: what ``together`` returned, at least one site.
             audit: keep the pixels of refused attempts too.
         """
         with self._own_arithmetic():
-            self._try_once(next(self._groups(sites)), audit)
+            if group[0].work is Work.ENCODE:
+                self._prepare(group)
+            elif group[0].work is Work.PAINT:
+                self._paint(group, audit)
+            else:
+                self._deliver(group, audit)
 
     def repaint(self, site: Site, seed: int) -> None:
         """Paint a prepared site with the given noise and judge nothing (replay)."""
         with self._own_arithmetic():
             latents = self.inpainter.inpaint(self._canvas([site]), *self._asked([site], [seed]))
-            self._deliver([site], latents[:1])
+            self._composite([site], latents[:1])
 
     @contextmanager
     def _own_arithmetic(self) -> Iterator[None]:
@@ -84,7 +105,7 @@ class Renderer:
         # Blanked in pixel space: an encoder leaks a lesion into neighbouring latent cells.
         blanked = self.inpainter.encode(torch.where(paint > 0, 0.0, images))
         for site, source, blank in zip(group, sources, blanked, strict=False):
-            site.source, site.blanked = source, blank
+            site.source, site.blanked, site.encoded = source, blank, True
         for site, pred in zip(group, self._predict(sources, group, level=SURE), strict=True):
             site.before = self.gate.inspect(site.mask, pred, site.seen)
             site.unpaintable = bool(site.before) and not self.gate.iou_alone
@@ -92,26 +113,33 @@ class Renderer:
                 site.pred = pred
                 site.attempts.append(Attempt(site.plan.seeds[0], 0.0, False, site.before, stopped_early=True))
 
-    def _try_once(self, group: list[Site], audit: bool) -> None:
+    def _paint(self, group: list[Site], audit: bool) -> None:
+        """Make one attempt at each, and judge it in latent space: what is refused there is never decoded."""
         seeds = [site.plan.seeds[len(site.attempts)] for site in group]
         early = _EarlyRefusal(self.gate, group, lambda latents: self._predict(latents, group))
         latents = early.restore(self.inpainter.inpaint(self._canvas(group), *self._asked(group, seeds), early))
-        judged = self._judge(group, latents, [math.inf] * len(group))
-        verdicts = {index: early.verdicts.get(index, verdict) for index, verdict in enumerate(judged)}
-        going = [index for index, verdict in verdicts.items() if verdict.accepted]
-        painted = list(range(len(group))) if audit else going
-        if painted:
-            self._deliver([group[index] for index in painted], latents[painted])
-        if going:
-            verdicts |= zip(going, self._judge_delivered([group[index] for index in going]), strict=True)
-        for index, site in enumerate(group):
-            verdict = verdicts[index]
-            site.patch = site.patch if verdict.accepted or audit else None
-            stopped = index in early.verdicts
-            site.attempts.append(Attempt(seeds[index], verdict.iou, verdict.accepted, verdict.reasons, stopped))
+        for index, verdict in enumerate(self._judge(group, latents, [math.inf] * len(group))):
+            verdict, stopped = early.verdicts.get(index, verdict), index in early.verdicts
+            made = Attempt(seeds[index], verdict.iou, verdict.accepted, verdict.reasons, stopped)
+            if verdict.accepted or audit:
+                group[index].painted = latents[index], made
+            else:
+                group[index].end(made)
 
-    def _deliver(self, sites: list[Site], latents: Tensor) -> None:
-        """Decode and composite."""
+    def _deliver(self, group: list[Site], audit: bool) -> None:
+        """Decode, composite, and judge again what was not refused yet."""
+        made = [site.painted[1] for site in group if site.painted is not None]
+        self._composite(group, torch.stack([site.painted[0] for site in group if site.painted is not None]))
+        going = [index for index, attempt in enumerate(made) if attempt.accepted]
+        if going:
+            verdicts = self._judge_delivered([group[index] for index in going])
+            for index, verdict in zip(going, verdicts, strict=True):
+                made[index] = Attempt(made[index].seed, verdict.iou, verdict.accepted, verdict.reasons)
+        for site, attempt in zip(group, made, strict=True):
+            site.end(attempt, keep=audit)
+
+    def _composite(self, sites: list[Site], latents: Tensor) -> None:
+        """Decode and blend."""
         decoded = self.inpainter.decode(self._stack(list(latents)))
         for site, window in zip(sites, decoded, strict=False):
             site.deliver(window)
@@ -175,20 +203,25 @@ class Renderer:
 
 
 class _EarlyRefusal:
-    """The ``keep`` of a group: refuses a sample whose single-step estimate is far from its mask (Eq. 11)."""
+    """The ``keep`` of a group: refuses a sample whose single-step estimate is far from its mask (Eq. 11).
+
+    It looks once: a look costs a good part of a step, and is only worth it where the whole batch ends there.
+    """
 
     def __init__(self, gate: QualityGate, group: list[Site], predict: Callable[[Tensor], list[Tensor]]) -> None:
         self.gate, self.group, self.predict = gate, group, predict
+        self.looked = False
         self.verdicts: dict[int, Verdict] = {}
         self.latents: dict[int, Tensor] = {}
 
     def __call__(self, level: float, denoised: Tensor) -> Tensor:
-        if level <= self.gate.early_level:
+        if level <= self.gate.early_level and not self.looked:
+            self.looked = True
             for index, pred in enumerate(self.predict(denoised)):
                 site = self.group[index]
                 name = site.plan.abnormality.name
                 verdict = self.gate.refuse_early(site.mask, pred, before=site.before, name=name)
-                if verdict is not None and index not in self.verdicts:
+                if verdict is not None:
                     self.verdicts[index], self.latents[index] = verdict, denoised[index].clone()
         last = len(self.group) - 1  # padding repeats the last member
         return torch.tensor([min(index, last) not in self.verdicts for index in range(len(denoised))])

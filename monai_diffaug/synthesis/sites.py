@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 import numpy as np
 import torch
@@ -15,6 +16,14 @@ from monai_diffaug.synthesis.planner import LesionPlan
 from monai_diffaug.synthesis.provenance import Attempt
 from monai_diffaug.synthesis.resample import resample, resample_mask
 from monai_diffaug.synthesis.window import bounding_box
+
+
+class Work(IntEnum):
+    """What a site waits for, in this order."""
+
+    ENCODE = 1
+    PAINT = 2
+    DELIVER = 3
 
 
 @dataclass
@@ -41,6 +50,8 @@ class Site:
     pred: Tensor | None = None
     source: Tensor = field(init=False)
     blanked: Tensor = field(init=False)
+    encoded: bool = False
+    painted: tuple[Tensor, Attempt] | None = None
     before: tuple[str, ...] = ()
     unpaintable: bool = False
 
@@ -85,6 +96,13 @@ class Site:
             return values
         return np.clip(values + self.images.grain * grain(original), *self.images.intensity_range)
 
+    def end(self, attempt: Attempt, *, keep: bool = False) -> None:
+        """End an attempt; pixels that are not accepted are forgotten, unless they are to be kept."""
+        self.attempts.append(attempt)
+        self.painted = None
+        if not (attempt.accepted or keep):
+            self.patch = None
+
     def delivered_view(self) -> Tensor:
         """Return what the networks see of the delivered pixels: (C, *size) in [-1, 1]."""
         return self.window_image if self.patch is None else self.view(self.patch)
@@ -110,6 +128,13 @@ class Site:
         """Return the mean absolute change inside the mask, in units of the [-1, 1] range."""
         inside = self.mask[0] > 0
         return float((view - self.window_image)[:, inside].abs().mean())
+
+    @property
+    def work(self) -> Work:
+        """What is to be done next, where it is not finished."""
+        if not self.encoded:
+            return Work.ENCODE
+        return Work.PAINT if self.painted is None else Work.DELIVER
 
     @property
     def accepted(self) -> bool:

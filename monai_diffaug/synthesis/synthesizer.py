@@ -128,26 +128,24 @@ class AbnormalitySynthesizer:
     ) -> Iterator[tuple[int, SynthesisResult]]:
         """Yield (index of the request, result) as soon as each sample is finished.
 
-        Requests are taken as they are needed to fill a batch, so retries find company, and at most two batches of
-        images are held at once.
+        Requests are taken until one batch is full, of windows of one grid that wait for the same work, so that retries
+        find company. For each grid and work less than a batch is held back.
 
         Args:
             requests: ``SynthesisRequest`` objects or mappings of their fields.
             audit: keep the pixels of refused samples too (``SynthesisResult.refused``).
         """
-        size = self.renderer.batch_size
         waiting = enumerate(requests)
         begun: list[_Begun] = []
         while True:
             pending = [site for sample in begun for site in sample.sites if not site.finished]
-            if len(pending) < size:
-                fresh = [self._begin(index, request) for index, request in islice(waiting, size)]
-                self.renderer.prepare([site for sample in fresh for site in sample.sites])
+            group = self.renderer.together(pending)
+            missing = self.renderer.batch_size - len(group)
+            if fresh := [self._begin(index, request) for index, request in islice(waiting, missing)]:
                 begun += fresh
-                pending = [site for sample in begun for site in sample.sites if not site.finished]
-            if pending:
-                self.renderer.attempt(pending, audit=audit)
-            elif not begun:
+            elif group:
+                self.renderer.work(group, audit=audit)
+            else:
                 return
             yield from ((sample.index, self._finish(sample)) for sample in begun if sample.finished)
             begun = [sample for sample in begun if not sample.finished]

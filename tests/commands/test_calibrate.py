@@ -17,6 +17,7 @@ from monai_diffaug.engines.export import write_weights
 from monai_diffaug.engines.gate_files import read_calibration, read_near_copies
 from tests.runs import contents
 from tests.tiny_bundle import edit_config, tiny_bundle, tiny_case, tiny_data
+from tests.tiny_training import STAGES
 
 FEW = ("--windows", "12")
 
@@ -30,7 +31,8 @@ def set_weights(bundle: Path, seed: int) -> None:
     for name, value in state.items():
         if value.is_floating_point() and name not in ("latent_mean", "latent_std"):
             state[name] = 0.2 * torch.randn(value.shape, generator=generator)
-    write_weights(bundle, state, trained=("autoencoder", "inpainter", "validator"))
+    for stage in STAGES:
+        write_weights(bundle, state, stage=stage)
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ import torch
 from monai.bundle import run as run_bundle
 
 from monai_diffaug.bundle import load_synthesizer
+from monai_diffaug.commands.train import CONFIGS
 from monai_diffaug.engines import training
 from tests.tiny_bundle import edit_config, equal, tiny_bundle, tiny_data, train, weights
 from tests.tiny_training import STAGES, at_step
@@ -33,9 +34,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
-    """A bundle whose three networks were trained, one after the other."""
+    """A bundle that went through all trainings, one after the other."""
     bundle = tiny_bundle(tmp_path_factory.mktemp("trained") / "polyps")
-    assert [train(stage, bundle, data) for stage in STAGES] == [0, 0, 0]
+    assert [train(stage, bundle, data) for stage in STAGES] == [0] * len(STAGES)
     return bundle
 
 
@@ -77,7 +78,7 @@ class TestAllTheWay:
         assert train("autoencoder", bundle, data, "--output", str(tmp_path / "new"), "--max-steps", "2") == 0
         assert metadata(bundle)["trained"] == ["autoencoder"]
         with pytest.raises(
-            ValueError, match="not trained: inpainter, validator missing; run first: .* train inpainter"
+            ValueError, match="not trained: inpainter, distillation, validator missing; run first: .* train inpainter"
         ):
             load_synthesizer(bundle)
 
@@ -127,7 +128,7 @@ class TestResume:
         bundle = tmp_path / "b"
         shutil.copytree(trained, bundle)
         before = checkpoint(bundle, "validator")
-        edit_config(bundle, "metadata", {"trained": ["autoencoder", "inpainter"]})
+        edit_config(bundle, "metadata", {"trained": ["autoencoder", "inpainter", "distillation"]})
         assert train("validator", bundle, data, "--resume") == 0
         assert metadata(bundle)["trained"] == list(STAGES)
         assert equal(weights(bundle), weights(trained)) and equal(before, checkpoint(bundle, "validator"))
@@ -150,7 +151,7 @@ def test_the_other_door_trains_the_same(
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     bundle = tiny_bundle(tmp_path / "b")
     for stage in STAGES:
-        configs = [str(bundle / "configs" / f"{name}.json") for name in ("common", f"train_{stage}")]
+        configs = [str(bundle / "configs" / f"{name}.json") for name in ("common", *CONFIGS[stage])]
         run_bundle(config_file=configs, bundle_root=str(bundle), dataset_dir=str(data))
         assert equal(checkpoint(bundle, stage), checkpoint(trained, stage))
     assert equal(weights(bundle), weights(trained))

@@ -13,6 +13,7 @@ from torch import nn
 
 from monai_diffaug.engines.export import Export, latent_statistics, write_weights
 from monai_diffaug.engines.handlers import Averaging, average
+from monai_diffaug.engines.start import NEEDS
 from monai_diffaug.engines.training import Pace, build_trainer, run_training
 from monai_diffaug.networks.composite import DiffusionAugmentationNet
 from monai_diffaug.networks.passes import AutoencoderPass, DenoiserPass, ValidatorPass
@@ -27,7 +28,7 @@ def weights(root: Path) -> dict[str, torch.Tensor]:
 def one_pass(network: DiffusionAugmentationNet, stage: str) -> nn.Module:
     if stage == "autoencoder":
         return AutoencoderPass(network.autoencoder)
-    if stage == "inpainter":
+    if stage in ("inpainter", "distillation"):
         return DenoiserPass(network.denoiser, network.text_encoder)
     return ValidatorPass(network.validator)
 
@@ -36,7 +37,8 @@ def one_pass(network: DiffusionAugmentationNet, stage: str) -> nn.Module:
 def test_averaged_weights_of_the_stage_and_the_others_as_they_were(
     tmp_path: Path, stage: str, spatial_dims: int
 ) -> None:
-    root, network, parts = bare_bundle(tmp_path / "b"), toy_composite(spatial_dims), toy_stage(stage, spatial_dims)
+    root, network = bare_bundle(tmp_path / "b", trained=list(NEEDS[stage])), toy_composite(spatial_dims)
+    parts = toy_stage(stage, spatial_dims)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     trained = one_pass(network, stage)
     averaged = average(trained)
@@ -56,7 +58,7 @@ def test_averaged_weights_of_the_stage_and_the_others_as_they_were(
         elif not name.startswith("latent_") or patches is None:
             assert torch.equal(value, before[name].to(value.dtype))
     metadata = json.loads((root / "configs" / "metadata.json").read_text())
-    assert metadata["trained"] == list(STAGES[: STAGES.index(stage) + 1]) and metadata["name"] == "x"
+    assert metadata["trained"] == [*NEEDS[stage], stage] and metadata["name"] == "x"
     digest = sha256((root / "models" / "model.pt").read_bytes()).hexdigest()
     assert metadata["weights_sha256"] == {"model.pt": digest}
     assert sorted(path.name for path in root.rglob("*.partial")) == []
@@ -88,14 +90,16 @@ def test_a_stopped_training_writes_nothing(tmp_path: Path) -> None:
 
 def test_an_unknown_stage_is_refused(tmp_path: Path) -> None:
     network = toy_composite(2)
-    with pytest.raises(ValueError, match="stage must be one of autoencoder, inpainter, validator, got 'gate'"):
+    with pytest.raises(
+        ValueError, match="stage must be one of autoencoder, inpainter, distillation, validator, got 'gate'"
+    ):
         Export(network, average(ValidatorPass(network.validator)), tmp_path, "gate")
 
 
 def test_weights_are_replaced_as_a_whole(tmp_path: Path) -> None:
     root = bare_bundle(tmp_path / "b", trained=["autoencoder", "inpainter"], weights_sha256={"model.pt": "old"})
     for value in (1.0, 2.0):
-        write_weights(root, {"a": torch.full((2,), value), "n": torch.tensor(3)}, trained=["autoencoder"])
+        write_weights(root, {"a": torch.full((2,), value), "n": torch.tensor(3)}, stage="autoencoder")
     assert weights(root)["a"].tolist() == [2.0, 2.0] and weights(root)["n"].dtype == torch.int64
     assert json.loads((root / "configs" / "metadata.json").read_text())["trained"] == ["autoencoder"]
     assert [path.name for path in (root / "models").iterdir()] == ["model.pt"]

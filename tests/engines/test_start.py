@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
-from monai_diffaug.engines.export import FOLLOWS, write_weights
-from monai_diffaug.engines.start import STAGES, begin, check_stage, end, starting_network
+from monai_diffaug.engines.export import trained_after, write_weights
+from monai_diffaug.engines.start import NEEDS, begin, check_stage, end, starting_network
 from monai_diffaug.networks.seeded import seeded
 from tests.tiny_networks import tiny_validator_net
-from tests.tiny_training import bare_bundle, toy_composite
+from tests.tiny_training import STAGES, bare_bundle, toy_composite
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_earlier_stages_must_be_trained(tmp_path: Path, stage: str) -> None:
     root = bare_bundle(tmp_path / "b")
-    for trained in STAGES:
-        if STAGES.index(stage) > STAGES.index(trained):
-            sentence = f"run first: monai-diffaug train {trained} --bundle {root}"
-            with pytest.raises(ValueError, match=f"the {stage} needs the bundle's {trained}, .*{sentence}"):
-                check_stage(root, stage)
-        else:
+    for needed in NEEDS[stage]:
+        sentence = f"run first: monai-diffaug train {needed} --bundle {root}"
+        with pytest.raises(ValueError, match=f"the {stage} needs the bundle's {needed}, .*{sentence}"):
             check_stage(root, stage)
-        write_weights(root, toy_composite(2).state_dict(), trained=FOLLOWS[trained])
+        write_weights(root, toy_composite(2).state_dict(), stage=needed)
+    check_stage(root, stage)
 
 
 def test_metadata_without_weights_is_not_enough(tmp_path: Path) -> None:
@@ -35,7 +32,9 @@ def test_metadata_without_weights_is_not_enough(tmp_path: Path) -> None:
 
 
 def test_an_unknown_stage_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="stage must be one of autoencoder, inpainter, validator, got 'gate'"):
+    with pytest.raises(
+        ValueError, match="stage must be one of autoencoder, inpainter, distillation, validator, got 'gate'"
+    ):
         check_stage(bare_bundle(tmp_path / "b"), "gate")
 
 
@@ -51,7 +50,8 @@ class TestStartingNetwork:
     def test_with_weights_it_has_them(self, tmp_path: Path, stage: str, spatial_dims: int) -> None:
         root = bare_bundle(tmp_path / "b")
         state = {name: value + 1 for name, value in toy_composite(spatial_dims).state_dict().items()}
-        write_weights(root, state, trained=FOLLOWS["validator"])
+        for trained in STAGES:
+            write_weights(root, state, stage=trained)
         started = starting_network(toy_composite(spatial_dims), root, stage, "cpu")
         for name, value in started.state_dict().items():
             assert value.dtype == state[name].dtype
@@ -59,7 +59,7 @@ class TestStartingNetwork:
 
     def test_weights_of_another_network_are_refused(self, tmp_path: Path) -> None:
         root = bare_bundle(tmp_path / "b")
-        write_weights(root, toy_composite(3).state_dict(), trained=STAGES)
+        write_weights(root, toy_composite(3).state_dict(), stage="autoencoder")
         with pytest.raises(ValueError, match="do not fit the bundle's network"):
             starting_network(toy_composite(2), root, "autoencoder", "cpu")
 
@@ -99,6 +99,10 @@ class TestSeeded:
         assert torch.equal(before, torch.get_rng_state())
 
 
-def test_stages_follow_each_other() -> None:
-    assert FOLLOWS == {stage: STAGES[: number + 1] for number, stage in enumerate(STAGES)}
-    assert json.loads(json.dumps(FOLLOWS["validator"])) == list(STAGES)
+def test_a_stage_undoes_what_is_built_on_it_and_nothing_else() -> None:
+    assert tuple(NEEDS) == STAGES
+    assert trained_after("autoencoder", STAGES) == ("autoencoder",)
+    assert trained_after("inpainter", STAGES) == ("autoencoder", "inpainter")
+    assert trained_after("distillation", ["autoencoder", "inpainter", "validator"]) == STAGES
+    assert trained_after("validator", STAGES) == STAGES
+    assert trained_after("validator", ["autoencoder", "inpainter"]) == ("autoencoder", "inpainter", "validator")

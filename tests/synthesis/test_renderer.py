@@ -108,6 +108,66 @@ def test_the_batch_shape_never_changes(spatial_dims, count):
     assert {len(one.scale) for one in recorder.canvases} == {len(one.source) for one in recorder.canvases} == {3}
 
 
+class Hopeless(Recorder):
+    """Paint nothing with the first seed of every other sample."""
+
+    def inpaint(self, canvas, prompts, seeds, keep=None):
+        painted = super().inpaint(canvas, prompts, seeds)
+        bad = [seed in self.bad for seed in seeds]
+        return torch.stack([s if b else p for s, p, b in zip(canvas.source, painted, bad, strict=True)])
+
+
+def test_every_work_waits_for_a_full_batch(spatial_dims):
+    """Half of the first attempts are refused: neither retries nor deliveries are padded, but at the end."""
+    recorder = Hopeless()
+    synthesizer = toy_synthesizer(spatial_dims, inpainter=recorder, batch_size=4)
+    asked = requests(spatial_dims, 16)
+    recorder.bad = {synthesizer.plan(one)[0].seeds[0] for one in asked[::2]}
+    results = synthesizer.batch(asked)
+    assert [len(one.record.attempts) for one in results] == [2, 1] * 8
+    # 24 attempts and 16 deliveries would fill 6 and 4 batches; one more of each is left for the end.
+    assert len(recorder.seeds) <= 7 and len(recorder.decoded) <= 5
+    # Encoded: each window twice, and what was delivered.
+    assert len(recorder.encoded) == 2 * 4 + len(recorder.decoded)
+
+
+def test_company_changes_no_sample(spatial_dims):
+    def run(order, batch_size):
+        recorder = Hopeless()
+        synthesizer = toy_synthesizer(spatial_dims, inpainter=recorder, batch_size=batch_size)
+        recorder.bad = {synthesizer.plan(one)[0].seeds[0] for one in asked[::2]}
+        made = synthesizer.batch([asked[index] for index in order])
+        return {index: one for index, one in zip(order, made, strict=True)}
+
+    asked = requests(spatial_dims, 7)
+    one, other = run(range(7), 4), run([5, 2, 6, 0, 3, 1, 4], 4)
+    for index, result in one.items():
+        assert (result.image == other[index].image).all() and result.record == other[index].record
+
+
+def test_images_are_taken_as_they_are_needed(spatial_dims):
+    """Of a long stream no more is held than fills a batch of each work."""
+    taken, held = [], []
+
+    def stream():
+        for one in requests(spatial_dims, 40):
+            taken.append(one)
+            yield one
+
+    synthesizer = toy_synthesizer(spatial_dims, inpainter=Recorder(), batch_size=4)
+    for done, _ in enumerate(synthesizer.stream(stream()), start=1):
+        held.append(len(taken) - done)
+    assert len(taken) == 40 and max(held) <= 3 * 4
+
+
+def test_what_has_no_room_is_not_kept_waiting(spatial_dims):
+    dot = np.zeros(toy_image(spatial_dims).shape[1:], bool)
+    dot[(10,) * spatial_dims] = True
+    nowhere = [SynthesisRequest(one.image, one.seed, regions=dot) for one in requests(spatial_dims, 9)]
+    stream = toy_synthesizer(spatial_dims, batch_size=2).stream(iter(nowhere))
+    assert next(stream)[0] == 0 and [index for index, _ in stream] == list(range(1, 9))
+
+
 def test_windows_of_unequal_grids_never_share_a_batch(spatial_dims):
     planner = toy_planner(spatial_dims, size=(0.1, 0.6))
     planner.windows.sizes, planner.windows.max_reduction = (16, 24), 1.5
@@ -183,6 +243,26 @@ def test_hopeless_samples_stop_early(spatial_dims):
     assert not result.record.accepted and all(one.stopped_early for one in result.record.attempts)
     # What was refused early stays refused, however good the end.
     assert all(one.iou == 0 and one.reasons == (LOW_IOU,) for one in result.record.attempts)
+
+
+def test_samples_are_looked_at_once_while_they_are_unfinished(spatial_dims):
+    class Counting(Always):
+        calls = 0
+
+        def __call__(self, *asked):
+            self.calls += 1
+            return super().__call__(*asked)
+
+    class Steps(Recorder):
+        def inpaint(self, canvas, prompts, seeds, keep=None):
+            before = validator.calls
+            self.early = [keep(level, canvas.source).tolist() for level in (0.6, 0.5, 0.3, 0.1)]
+            self.looks = validator.calls - before
+            return canvas.source
+
+    steps, validator = Steps(), Counting(0.0)
+    toy_synthesizer(spatial_dims, inpainter=steps, validator=validator).batch(requests(spatial_dims, 1))
+    assert steps.looks == 1 and steps.early == [[True], [False], [False], [False]]
 
 
 def test_one_hopeless_sample_does_not_refuse_its_mates(spatial_dims):
