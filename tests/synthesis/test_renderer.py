@@ -16,6 +16,7 @@ from monai_diffaug.synthesis import (
 )
 from monai_diffaug.synthesis.gate import LESION_BEFORE, LOW_IOU, NEAR_COPY, NO_CHANGE
 from monai_diffaug.synthesis.resample import resample
+from monai_diffaug.synthesis.sites import Work
 from tests.synthesis.fakes import Always, Recorder, requests
 from tests.toys import GRIDS, ball, toy_image, toy_planner, toy_synthesizer
 
@@ -117,18 +118,23 @@ class Hopeless(Recorder):
         return torch.stack([s if b else p for s, p, b in zip(canvas.source, painted, bad, strict=True)])
 
 
-def test_every_work_waits_for_a_full_batch(spatial_dims):
-    """Half of the first attempts are refused: neither retries nor deliveries are padded, but at the end."""
+def test_every_work_waits_for_a_full_batch(spatial_dims, monkeypatch):
+    """Half of the first attempts are refused: neither retries nor deliveries are padded while requests are left."""
+    done = []
+    work = Renderer.work
+    monkeypatch.setattr(
+        Renderer,
+        "work",
+        lambda self, group, **how: (done.append((group[0].work, len(group))), work(self, group, **how)),
+    )
     recorder = Hopeless()
     synthesizer = toy_synthesizer(spatial_dims, inpainter=recorder, batch_size=4)
-    asked = requests(spatial_dims, 16)
+    asked = requests(spatial_dims, 32)
     recorder.bad = {synthesizer.plan(one)[0].seeds[0] for one in asked[::2]}
-    results = synthesizer.batch(asked)
-    assert [len(one.record.attempts) for one in results] == [2, 1] * 8
-    # 24 attempts and 16 deliveries would fill 6 and 4 batches; one more of each is left for the end.
-    assert len(recorder.seeds) <= 7 and len(recorder.decoded) <= 5
-    # Encoded: each window twice, and what was delivered.
-    assert len(recorder.encoded) == 2 * 4 + len(recorder.decoded)
+    synthesizer.batch(asked)
+    last = max(index for index, (what, _) in enumerate(done) if what is Work.ENCODE)
+    assert {what for what, _ in done[:last]} == set(Work)
+    assert {count for _, count in done[: last + 1]} == {4}
 
 
 def test_company_changes_no_sample(spatial_dims):
