@@ -2,7 +2,7 @@
 
 monai-diffaug generate --bundle polyp_endoscopy --images bundles/polyp_endoscopy/samples/frames --num 24 --output OUT
 python benchmarks/draw_readme_picture.py OUT docs/images/before_mask_after.jpg \\
-    --ids frame_01__k01 frame_03__k01 frame_05__k01 frame_07__k00 frame_08__k00 frame_12__k01
+    --ids frame_01__k01 frame_03__k01 frame_07__k00 frame_08__k00 frame_09__k00 frame_12__k01
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from monai_diffaug.synthesis.near_copies import NearCopies
 
 PAPER = 0.7
 """DiffAug's threshold."""
-SURE = 0.98
+SURE = 0.99
 """Probability from which on a cell of an untouched window is taken for a lesion.
 
 What was just painted is probably there; what nobody labelled is probably not, and needs more evidence. How many real
