@@ -155,8 +155,8 @@ class ValidatorLoss(nn.Module):
         """Return ``loss`` with ``dice``, ``cross_entropy``, ``iou`` and ``false_alarms``.
 
         Args:
-            network: latent -> logits (N, 1, *size), as ``ValidatorPass``.
-            batch: ``latent`` (N, c, *latent) and ``target`` (N, 1, *size), 0 or 1; empty where there is no lesion.
+            network: latent -> logits (N, K, *size), as ``ValidatorPass``.
+            batch: ``latent`` (N, c, *latent) and ``target`` (N, K, *size), 0 or 1, of each class.
             generator: of levels and noise, on the CPU.
         """
         target = batch["target"].float()

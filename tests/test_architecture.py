@@ -20,7 +20,7 @@ PACKAGES = ["monai_diffaug", "monai_diffaug.synthesis", "monai_diffaug.networks"
 ROWS = {
     "synthesis": 0,
     **dict.fromkeys(("networks", "losses", "configs"), 1),
-    **dict.fromkeys(("transforms", "engines", "metrics", "dicom", "generation", "bundle"), 2),
+    **dict.fromkeys(("transforms", "engines", "metrics", "dicom", "generation", "bundle", "template"), 2),
     "evaluation": 3,
     **dict.fromkeys(("commands", "__init__", "bundles"), 4),
     "cli": 5,
@@ -40,6 +40,7 @@ OUTSIDE = {
     "engines": PLAIN | {"monai", "ignite", "tqdm", "PIL"},
     "metrics": PLAIN | {"monai"},
     "bundle": PLAIN | {"monai"},
+    "template": set(),
     "evaluation": PLAIN | {"monai", "ignite", "matplotlib", "PIL", "tqdm"},
     "commands": PLAIN | {"monai", "ignite", "tqdm"},
     "cli": set(),

@@ -27,40 +27,39 @@ SMALL: dict[str, dict[str, Any]] = {
         "network_def::denoiser::build::cross_attention_dim": 16,
         "network_def::text_encoder::hidden_size": 16,
         "network_def::validator::channels": [8, 16],
+        "patch": {"size": 32, "sides": [24, 48]},
+        "training_samplers::0::sizes": [32],
+        "training_samplers::1::sizes": [64],
+        "training_samplers::1::max_enlargement": 4.0,
+        "samplers_in_use::0::sizes": [32],
+        "samplers_in_use::1::sizes": [64],
+        "samplers_in_use::1::max_enlargement": 4.0,
     },
     "train_autoencoder": {
         "batch_size": 2,
         "max_steps": 6,
-        "train::dataset::size": 32,
-        "train::dataset::sides": [24, 48],
         "train::loss::adversary::discriminator::build::channels": 4,
         "train::loss::adversary::discriminator::build::num_layers_d": 2,
         "train::pace::epoch_steps": 4,
         "train::pace::warmup": 0,
-        "validate::dataset::size": 32,
-        "validate::dataset::sides": [24, 48],
+        "train::looks::draws": 2,
     },
-    "train_inpainter": {"train::windows::1::windows::max_enlargement": 4.0},
-    "train_validator": {
-        "train::windows::1::windows::max_enlargement": 4.0,
-        "train::windows_in_use::0::windows::sizes": [32],
-        "train::windows_in_use::1::windows::sizes": [64],
-        "train::windows_in_use::1::windows::max_enlargement": 4.0,
-        "train::counts_in_use": [{"normal": 4, "bare": 2}, {"normal": 2}],
+    "train_inpainter": {
+        "max_steps": 6,
+        "batch_size": 2,
+        "batch_cells": 128,
+        "train::pace::epoch_steps": 4,
+        "train::pace::warmup": 0,
+        "train::looks::draws": 2,
+        "train::counts": [{"lesion": 4, "cut": 2, "normal": 4, "frame": 2, "bare": 2}, {"lesion": 3, "normal": 2}],
+        "validate::counts": [{"lesion": 2, "normal": 2}],
     },
 }
-LATENT = {
-    "max_steps": 6,
-    "batch_size": 2,
-    "batch_cells": 128,
-    "train::pace::epoch_steps": 4,
-    "train::pace::warmup": 0,
-    "train::windows::0::windows::sizes": [32],
-    "train::windows::1::windows::sizes": [64],
-    "train::counts": [{"lesion": 4, "cut": 2, "normal": 4, "frame": 2, "bare": 2}, {"lesion": 3, "normal": 2}],
-    "validate::windows::0::windows::sizes": [32],
-    "validate::counts": [{"lesion": 2, "normal": 2}],
+OVERLAYS: dict[str, dict[str, Any]] = {
+    "train_distillation": {"max_steps": 6, "train::pace::epoch_steps": 4},
+    "train_validator": {"max_steps": 6, "train::counts_in_use": [{"normal": 4, "bare": 2}, {"normal": 2}]},
 }
+"""Configs that are laid over the inpainter's: their keys are places."""
 
 
 def tiny_bundle(folder: Path) -> Path:
@@ -68,16 +67,10 @@ def tiny_bundle(folder: Path) -> Path:
     ignore = shutil.ignore_patterns("models", "samples", "validator_images.json")
     shutil.copytree(POLYPS, folder, ignore=ignore)
     for name, changes in SMALL.items():
-        latent = name in ("train_inpainter", "train_validator")
-        edit_config(folder, name, {**changes, **(LATENT if latent else {})})
-    for stage in ("autoencoder", "inpainter", "validator"):
-        config = json.loads((folder / "configs" / f"train_{stage}.json").read_text("utf-8"))
-        looks = next(one for one in config["train"]["handlers"] if one["_target_"].endswith("Looks"))
-        looks["draws"] = 2
-        edit_config(folder, f"train_{stage}", {"train::handlers": config["train"]["handlers"]})
-    overlay = folder / "configs" / "train_distillation.json"  # over train_inpainter.json, its keys are places
-    short = {"max_steps": 6, "train::pace::epoch_steps": 4}
-    overlay.write_text(json.dumps({**json.loads(overlay.read_text("utf-8")), **short}))
+        edit_config(folder, name, changes)
+    for name, changes in OVERLAYS.items():
+        overlay = folder / "configs" / f"{name}.json"
+        overlay.write_text(json.dumps({**json.loads(overlay.read_text("utf-8")), **changes}))
     edit_config(folder, "metadata", {"weights_sha256": {}, "trained": []})
     return folder
 

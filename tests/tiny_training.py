@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from monai_diffaug.engines.bank import LatentBatches
 from monai_diffaug.engines.distillation import DistillationLoss
 from monai_diffaug.engines.handlers import Averaging, Checkpoints, average
-from monai_diffaug.engines.lesions import bank_masks
+from monai_diffaug.engines.lesions import LabelledCases, bank_masks
 from monai_diffaug.engines.patches import AutoencoderPatches
 from monai_diffaug.engines.training import Pace, build_trainer
 from monai_diffaug.engines.windows import TrainingWindows
@@ -25,7 +25,7 @@ from monai_diffaug.losses import Adversary, AutoencoderLoss, InpaintingLoss, Val
 from monai_diffaug.networks.composite import DiffusionAugmentationNet
 from monai_diffaug.networks.passes import AutoencoderPass, DenoiserPass, ValidatorPass
 from monai_diffaug.networks.seeded import seeded
-from monai_diffaug.synthesis import FormulaShapes, ImageFormat, WindowSampler
+from monai_diffaug.synthesis import Abnormality, FormulaShapes, ImageFormat, WindowSampler
 from tests.tiny_networks import (
     LATENT_CHANNELS,
     tiny_autoencoder,
@@ -59,12 +59,13 @@ def toy_windows(spatial_dims: int, *, seed: int = 0, cases: list[dict[str, Any]]
     if cases is None:  # the third case is normal
         first, second, third = toy_cases(spatial_dims, 3)
         cases = [first, second, {**third, "label": 0 * third["label"]}]
+    labelled = LabelledCases(cases, [Abnormality("polyp")])
     return TrainingWindows(
-        cases,
+        labelled,
         image_format(spatial_dims),
         WindowSampler(GRIDS[spatial_dims]),
-        bank_masks(cases),
-        LesionWords("polyp", CUTS, (0.15, 0.3)),
+        bank_masks(labelled),
+        LesionWords({"polyp": CUTS}, (0.15, 0.3)),
         seed=seed,
     )
 

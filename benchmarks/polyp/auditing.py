@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from monai_diffaug import AbnormalitySynthesizer
 from monai_diffaug.engines.draws import rng_for, turn
-from monai_diffaug.engines.lesions import bank_masks
+from monai_diffaug.engines.lesions import LabelledCases, bank_masks
 from monai_diffaug.engines.windows import TrainingWindows
 from monai_diffaug.synthesis.resample import resample, resample_mask
 
@@ -78,7 +78,8 @@ class AuditWindows:
     ) -> None:
         both = [*cases, *(halved(case) for case in cases)]  # small lesions are rare; frames of half the size have them
         images, windows, words = synthesizer.images, synthesizer.planner.windows, cast(Any, _no_words)
-        self.windows = TrainingWindows(both, images, windows, bank_masks(cases), words, turned=False, seed=seed)
+        masks = bank_masks(LabelledCases(cases))
+        self.windows = TrainingWindows(LabelledCases(both), images, windows, masks, words, turned=False, seed=seed)
         self.grid, self.seed = grid, seed
         self.kept: dict[int, tuple[Tensor, Tensor]] = {}
 

@@ -26,7 +26,7 @@ from benchmarks.polyp import common, pictures
 from benchmarks.polyp.crops import flattened, lesion_crop, nearest, turns
 from benchmarks.polyp.painting import delivered_unit
 from monai_diffaug import AbnormalitySynthesizer
-from monai_diffaug.engines.lesions import lesion_masks
+from monai_diffaug.engines.lesions import LabelledCases
 from monai_diffaug.synthesis import NearCopies
 from monai_diffaug.synthesis.sites import Site
 
@@ -128,7 +128,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         raise SystemExit("the bundle has no descriptors of its training lesions; run monai-diffaug calibrate first")
     to_unit = synthesizer.images.to_unit
     train = common.read_cases(args.data, synthesizer.images, split="train")
-    crops = [lesion_crop(to_unit(case["image"]), mask, SIDE) for case, mask in lesion_masks(train)]
+    crops = [lesion_crop(to_unit(case["image"]), mask, SIDE) for case, mask in LabelledCases(train).masks()]
     rows = flattened(np.stack(crops))
     cases = common.read_cases(args.data, synthesizer.images, limit=args.limit)
     sampling = accepted_sites(synthesizer, cases, count=args.count, seed=args.seed, rounds=args.rounds)

@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.polyp import common, pictures
 from benchmarks.polyp.acceptance import paint
 from monai_diffaug import AbnormalitySynthesizer, SynthesisResult
-from monai_diffaug.engines.lesions import lesion_masks
+from monai_diffaug.engines.lesions import LabelledCases
 from monai_diffaug.synthesis.attributes import extent_of
 from monai_diffaug.synthesis.window import bounding_box
 
@@ -51,7 +51,7 @@ def real_lesions(cases: Sequence[Mapping[str, Any]], synthesizer: AbnormalitySyn
     to_unit = synthesizer.images.to_unit
     return [
         {"kind": "real", "name": case["name"], "picture": to_unit(case["image"]), "mask": mask}
-        for case, mask in lesion_masks(cases)
+        for case, mask in LabelledCases(cases).masks()
     ]
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from monai_diffaug.commands import DISCLAIMER
+from monai_diffaug.commands.check import check_data
 from monai_diffaug.commands.sections import run_sections
 
 CONFIGS = {
     "autoencoder": ("train_autoencoder",),
     "inpainter": ("train_inpainter",),
     "distillation": ("train_inpainter", "train_distillation"),
-    "validator": ("train_validator",),
+    "validator": ("train_inpainter", "train_validator"),
 }
 """Config files of each stage, over ``common.json``, in the order of training."""
 
@@ -48,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     configs = [root / "configs" / f"{name}.json" for name in CONFIGS[args.stage]]
     if lacking := [config.name for config in configs if not config.is_file()]:
         raise FileNotFoundError(f"bundle {root.name} cannot be trained: it has no configs/{lacking[0]}")
+    if not (root / "configs" / "data.json").is_file():
+        check_data(root, args.data)
     args.output = args.output or root / "models" / "training" / args.stage
     parser = read_configs([root / "configs" / "common.json", *configs])
     parser.update(_overrides(args, root, parser))

@@ -19,8 +19,8 @@ from monai_diffaug.engines.windows import TrainingWindow
 from monai_diffaug.synthesis.latent_diffusion import to_latent_area, to_latent_max
 
 Group = dict[str, Any]
-"""``latent`` and ``blanked`` (N, c, *latent) half precision; ``label``, ``paint``, ``lesions`` bool (N, 1, *size);
-``scale`` (N,); ``prompts``, ``names``, ``kinds``, N texts each."""
+"""``latent`` and ``blanked`` (N, c, *latent) half precision; ``label``, ``paint`` bool (N, 1, *size), ``lesions`` bool
+(N, K, *size), of each class; ``scale`` (N,); ``prompts``, ``names``, ``kinds``, N texts each."""
 
 
 class Encoder(Protocol):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from monai_diffaug.engines.copies import measure_copies
 from monai_diffaug.engines.gate_files import remove_stale, write_calibration, write_near_copies
-from monai_diffaug.engines.real_lesions import Cases, RealLesions, SeenLesion
+from monai_diffaug.engines.lesions import LabelledCases
+from monai_diffaug.engines.real_lesions import RealLesions, SeenLesion
 from monai_diffaug.synthesis import Calibration, QualityGate
 from monai_diffaug.synthesis.calibration import HIGHEST, LOWEST
 from monai_diffaug.synthesis.gate import diameter, overlap
@@ -26,8 +27,8 @@ DRAWS = 2
 def calibrate(
     root: str | Path,
     looks: RealLesions,
-    held_out: Cases,
-    training: Cases = (),
+    held_out: LabelledCases,
+    training: LabelledCases | None = None,
     *,
     weights: Mapping[str, str],
     about: Mapping[str, Any],
@@ -58,8 +59,8 @@ def calibrate(
     _check(held_out, training, rate, count)
     seen = list(looks(held_out, count=count, seed=1))
     body = {**about, "rate": rate, "windows": len(seen), "weights": digest, **measure_thresholds(seen, rate=rate)}
-    if training:
-        repeats = DRAWS * _lesions(training)
+    if training is not None:
+        repeats = DRAWS * max(Counter(lesion.name for lesion in training.lesions).values(), default=1)
         known, again = (looks(training, count=many, seed=seed) for many, seed in ((repeats, 2), (count, 3)))
         copies = measure_copies(known, seen, again)
         body["near_copies"] = {name: value for name, value in copies.items() if name != "descriptors"}
@@ -147,17 +148,13 @@ def _tell(group: Sequence[SeenLesion], gate: QualityGate) -> dict[str, float]:
     }
 
 
-def _check(held_out: Cases, training: Cases, rate: float, count: int) -> None:
+def _check(held_out: LabelledCases, training: LabelledCases | None, rate: float, count: int) -> None:
     if not 0 < rate < 1 or count < 1:
         raise ValueError(f"the rate must lie between 0 and 1 and the windows be 1 or more, got {rate} and {count}")
-    both = sorted({str(case["name"]) for case in held_out} & {str(case["name"]) for case in training})
+    known = () if training is None else training.cases
+    both = sorted({str(case["name"]) for case in held_out.cases} & {str(case["name"]) for case in known})
     if both:
         raise ValueError(
             f"{len(both)} cases are held out and trained on, the first is {both[0]}; "
             "give data with separate splits, or no training split"
         )
-
-
-def _lesions(cases: Cases) -> int:
-    """Return about how many lesions there are, of any class."""
-    return sum(ndimage.label(case["label"] != 0)[1] for case in cases)

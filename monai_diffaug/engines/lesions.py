@@ -1,39 +1,153 @@
-"""What the labels of a training set say of its lesions: outlines, sizes, and the cut points of their looks."""
+"""What the labels of a data set say of its lesions: which there are, of which class; outlines, sizes, looks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from monai_diffaug.engines.words import attribute_cuts
-from monai_diffaug.synthesis import EmpiricalSize, FormulaShapes, ImageFormat, OutlineBank, RandomMask
+from monai_diffaug.synthesis import Abnormality, EmpiricalSize, FormulaShapes, ImageFormat, OutlineBank, RandomMask
 from monai_diffaug.synthesis.attributes import extent_of, measure
 
-
-def lesion_masks(
-    cases: Sequence[Mapping[str, Any]], *, least: int = 64
-) -> Iterator[tuple[Mapping[str, Any], np.ndarray]]:
-    """Yield each lesion of ``least`` pixels or more: its case and its mask, bool (*spatial)."""
-    for case in cases:
-        parts, count = ndimage.label(case["label"] != 0)
-        for number in range(1, count + 1):
-            mask = parts == number
-            if mask.sum() >= least:
-                yield case, mask
+Cases = Sequence[Mapping[str, Any]]
+"""Dictionaries with ``name``, ``image`` (C, *spatial) and ``label`` (*spatial) as stored, and ``spacing``."""
 
 
-def bank_masks(cases: Sequence[Mapping[str, Any]]) -> RandomMask:
+@dataclass(frozen=True)
+class Lesion:
+    """One connected lesion of one class: ``number`` in its case's ``parts``."""
+
+    case: int
+    number: int
+    name: str
+
+
+class LabelledCases:
+    """Find the lesions of every class in the labels of cases.
+
+    Where there is one class alone, a label of 0 and 255 is of it, whatever the class's own value is.
+
+    Args:
+        cases: see ``Cases``.
+        abnormalities: the classes, with their label values.
+        organ: label values in which a lesion may lie; empty means on the background.
+        protected: label values that are no lesion and stay as they are.
+        least: lesions with fewer pixels are not drawn: they have no looks to measure.
+
+    Raises:
+        ValueError: when a label holds a value that is nobody's.
+
+    Example:
+        >>> label = np.zeros((32, 32), np.uint8)
+        >>> label[2:12, 2:12], label[12:24, 12:24], label[28:] = 1, 2, 5
+        >>> case = {"name": "a", "image": np.zeros((1, 32, 32)), "label": label}
+        >>> cases = LabelledCases([case], [Abnormality("cyst", 1), Abnormality("tumour", 2)], protected=[5])
+        >>> [lesion.name for lesion in cases.lesions]
+        ['cyst', 'tumour']
+    """
+
+    def __init__(
+        self,
+        cases: Cases,
+        abnormalities: Sequence[Abnormality] = (Abnormality("lesion"),),
+        *,
+        organ: Sequence[int] = (),
+        protected: Sequence[int] = (),
+        least: int = 64,
+    ) -> None:
+        self.cases, self.abnormalities, self.least = cases, tuple(abnormalities), least
+        self.organ, self.protected = tuple(organ), tuple(protected)
+        self.parts: list[np.ndarray] = []
+        self.lesions: list[Lesion] = []
+        for index in range(len(cases)):
+            self._add(index)
+
+    def mask(self, lesion: Lesion) -> np.ndarray:
+        """Return where a lesion is, bool (*spatial)."""
+        return self.parts[lesion.case] == lesion.number
+
+    def masks(self) -> Iterator[tuple[Mapping[str, Any], np.ndarray]]:
+        """Yield every lesion's case and mask, bool (*spatial)."""
+        return ((self.cases[lesion.case], self.mask(lesion)) for lesion in self.lesions)
+
+    def spacing(self, case: int) -> tuple[float, ...]:
+        """Return the size of a pixel of a case in mm; 1 where it is unknown."""
+        return self.cases[case].get("spacing") or (1.0,) * self.parts[case].ndim
+
+    def classes(self, case: int) -> np.ndarray:
+        """Return where the lesions of each class are, specks too, bool (K, *spatial)."""
+        return np.stack([self._class_map(self.cases[case], one) for one in self.abnormalities])
+
+    def place(self, case: int) -> np.ndarray:
+        """Return where normal tissue is in which a lesion could lie, bool (*spatial)."""
+        label = self.cases[case]["label"]
+        return np.isin(label, self.organ) if self.organ else label == 0
+
+    def only(self, name: str) -> LabelledCases:
+        """Return the same cases with the lesions of one class alone."""
+        chosen = next(one for one in self.abnormalities if one.name == name)
+        index = self.abnormalities.index(chosen)
+        own = [{**case, "label": self.classes(number)[index]} for number, case in enumerate(self.cases)]
+        return LabelledCases(own, [Abnormality(name)], least=self.least)
+
+    def _add(self, index: int) -> None:
+        case = self.cases[index]
+        self._refuse_unnamed(case)
+        parts, count = np.zeros(case["label"].shape, np.int32), 0
+        for one in self.abnormalities:
+            own, more = ndimage.label(self._class_map(case, one))
+            parts[own > 0] = own[own > 0] + count
+            sizes = np.bincount(own.ravel())[1:]
+            large = [number for number, pixels in enumerate(sizes, start=count + 1) if pixels >= self.least]
+            self.lesions += [Lesion(index, number, one.name) for number in large]
+            count += more
+        self.parts.append(parts)
+
+    def _class_map(self, case: Mapping[str, Any], one: Abnormality) -> np.ndarray:
+        label = case["label"]
+        alone = len(self.abnormalities) == 1 and one.value != 255 and 255 not in (*self.organ, *self.protected)
+        return (label == one.value) | (label == 255) if alone else label == one.value
+
+    def _refuse_unnamed(self, case: Mapping[str, Any]) -> None:
+        named = {one.value: one.name for one in self.abnormalities}
+        known = {0, *named, *self.organ, *self.protected, *([255] if len(named) == 1 else [])}
+        strange = sorted(set(np.unique(case["label"]).tolist()) - known)
+        if strange:
+            names = ", ".join(f"{value} ({name})" for value, name in named.items())
+            raise ValueError(
+                f"the label of {case['name']} holds the value {strange[0]:g}, but the bundle's lesions are {names}, "
+                f"its organ {list(self.organ)} and its protected values {list(self.protected)}; name it in "
+                "common.json, or start the bundle anew with one more --lesion or --protect"
+            )
+
+
+def bank_masks(labelled: LabelledCases) -> RandomMask:
     """Return a sampler of masks with the outlines and the sizes of real lesions: normal tissue is trained on these."""
-    found = list(lesion_masks(cases))
-    if not found:
+    if not labelled.lesions:
         return RandomMask(FormulaShapes(), EmpiricalSize([32.0]))
-    extents = [extent_of(mask, case.get("spacing") or (1.0,) * mask.ndim) for case, mask in found]
-    return RandomMask(OutlineBank.from_labels(case["label"] for case in cases), EmpiricalSize(extents))
+    extents = [extent_of(labelled.mask(one), labelled.spacing(one.case)) for one in labelled.lesions]
+    return RandomMask(OutlineBank(_outlines(labelled)), EmpiricalSize(extents))
 
 
-def measured_cuts(cases: Sequence[Mapping[str, Any]], images: ImageFormat) -> dict[str, tuple[float, float]]:
-    """Return the cut points between the terciles of every measured attribute, for the bundle's ``attribute_cuts``."""
-    return attribute_cuts([measure(images.to_unit(case["image"]), mask) for case, mask in lesion_masks(cases)])
+def _outlines(labelled: LabelledCases, *, least: int = 16) -> Iterator[np.ndarray]:
+    for parts in labelled.parts:
+        for number, box in enumerate(ndimage.find_objects(parts), start=1):
+            outline = parts[box] == number
+            if outline.sum() >= least:
+                yield outline
+
+
+def measured_cuts(labelled: LabelledCases, images: ImageFormat) -> dict[str, dict[str, tuple[float, float]]]:
+    """Return the cut points between the terciles of every measured attribute of each class (``attribute_cuts``).
+
+    A class of fewer than three lesions gets those of all classes together.
+    """
+    measured: dict[str, list[dict[str, float]]] = {one.name: [] for one in labelled.abnormalities}
+    for lesion, (case, mask) in zip(labelled.lesions, labelled.masks(), strict=True):
+        measured[lesion.name].append(measure(images.to_unit(case["image"]), mask))
+    everything = [one for own in measured.values() for one in own]
+    return {name: attribute_cuts(own if len(own) > 2 else everything) for name, own in measured.items()}

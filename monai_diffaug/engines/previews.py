@@ -72,5 +72,5 @@ class Segmentations:
         """Return (3, height, width) in [0, 1]: image, truth, prediction."""
         latent, truth = batch["latent"][: self.rows], batch["target"][: self.rows].float()
         seen = network(latent).float().sigmoid()
-        masks = [(one * 2 - 1).expand(-1, 3, *one.shape[2:]).cpu() for one in (truth, seen)]
+        masks = [(one.amax(1, keepdim=True) * 2 - 1).expand(-1, 3, *one.shape[2:]).cpu() for one in (truth, seen)]
         return grid([self.inpainter.decode(latent).cpu(), *masks])

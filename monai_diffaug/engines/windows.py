@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from monai_diffaug.engines.draws import rng_for, turn
+from monai_diffaug.engines.lesions import LabelledCases, Lesion, bank_masks
 from monai_diffaug.engines.words import LesionWords
 from monai_diffaug.synthesis import ImageFormat
 from monai_diffaug.synthesis.attributes import extent_of
@@ -21,8 +21,6 @@ from monai_diffaug.synthesis.resample import resample, resample_mask
 from monai_diffaug.synthesis.window import Window, WindowSampler
 
 NORMAL_TEXT = "normal tissue"
-LEAST_PIXELS = 64
-"""Lesions with fewer pixels are left alone: they have no looks to measure."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class TrainingWindow:
 
     Args:
         image: (C, *size) in [-1, 1].
-        lesions: all labelled lesions, 0 or 1, (1, *size).
+        lesions: the labelled lesions of each class, 0 or 1, (K, *size).
         label: the lesion to paint, or the shape that normal tissue is painted into, 0 or 1, (1, *size).
         paint: where pixels may change; contains ``label``, (1, *size).
         scale: log2 of image pixels per window cell.
@@ -52,7 +50,7 @@ class TrainingWindows:
     """Draw windows by number; the same number gives the same window.
 
     Args:
-        cases: dictionaries with ``name``, ``image`` (C, *spatial) and ``label`` (*spatial) as stored, ``spacing``.
+        labelled: the cases and their lesions.
         images: how stored values meet the networks' range.
         windows: places the window around a mask, with jitter.
         masks: draws masks for normal tissue, from the same outlines and sizes as the lesions.
@@ -67,7 +65,7 @@ class TrainingWindows:
 
     def __init__(
         self,
-        cases: Sequence[Mapping[str, Any]],
+        labelled: LabelledCases,
         images: ImageFormat,
         windows: WindowSampler,
         masks: RandomMask,
@@ -77,33 +75,29 @@ class TrainingWindows:
         turned: bool = True,
         seed: int = 0,
     ) -> None:
-        self.cases, self.images, self.windows, self.masks, self.words = cases, images, windows, masks, words
+        self.labelled, self.images, self.windows, self.masks, self.words = labelled, images, windows, masks, words
         self.margin, self.turned, self.seed = margin, turned, seed
-        self.components = [ndimage.label(case["label"] != 0)[0] for case in cases]
-        self.lesions = [
-            (index, number)
-            for index, parts in enumerate(self.components)
-            for number, pixels in enumerate(np.bincount(parts.ravel())[1:], start=1)
-            if pixels >= LEAST_PIXELS
-        ]
+        self.cases, self.components, self.lesions = labelled.cases, labelled.parts, labelled.lesions
         if not self.lesions:
-            raise ValueError(f"none of {len(cases)} cases has a lesion of {LEAST_PIXELS} pixels or more in its label")
+            raise ValueError(
+                f"none of {len(self.cases)} cases has a lesion of {labelled.least} pixels or more in its label"
+            )
 
     def lesion(self, index: int) -> TrainingWindow:
         """Draw a window around a real lesion, with a text that describes it; lesions take turns."""
         rng = rng_for(self.seed, 5 * index)
-        case, number = self.lesions[index % len(self.lesions)]
-        mask = self.components[case] == number
+        lesion = self._turn(index)
+        case, mask = lesion.case, self.labelled.mask(lesion)
         paint = paint_mask(mask, None, self._spacing(case), margin=self.margin)
         window = self.windows(mask, self._spacing(case), rng, paint)
-        prompt = self.words(self._unit(case), mask, self._spacing(case), rng, key=(case, number))
+        prompt = self._said(lesion, rng)
         return self._view(case, mask, paint, window, prompt, rng)
 
     def cut(self, index: int) -> TrainingWindow:
         """Draw a window that cuts through a lesion's edge: large lesions as they look at full resolution."""
         rng = rng_for(self.seed, 5 * index + 4)
-        case, number = self.lesions[index % len(self.lesions)]
-        mask = self.components[case] == number
+        lesion = self._turn(index)
+        case, mask = lesion.case, self.labelled.mask(lesion)
         extent = extent_of(mask, (1.0,) * mask.ndim)
         side = round(float(np.clip(rng.uniform(0.4, 1.2) * extent, self.windows.sizes[0] / 2, min(mask.shape))))
         spot = rng.choice(np.argwhere(mask ^ ndimage.binary_erosion(mask)))
@@ -111,7 +105,7 @@ class TrainingWindows:
         low = np.clip(np.rint(spot + shift - side / 2), 0, np.array(mask.shape) - side).astype(int)
         window = Window(tuple(low.tolist()), (side,) * mask.ndim, (self.windows.sizes[0],) * mask.ndim)
         paint = paint_mask(mask, None, self._spacing(case), margin=self.margin)
-        prompt = self.words(self._unit(case), mask, self._spacing(case), rng, key=(case, number))
+        prompt = self._said(lesion, rng)
         return self._view(case, mask, paint, window, prompt, rng)
 
     def normal(self, index: int) -> TrainingWindow:
@@ -125,7 +119,7 @@ class TrainingWindows:
             case = int(rng.integers(len(self.cases)))
             lesions = self.components[case] > 0
             free = ~ndimage.binary_dilation(lesions, iterations=4) if lesions.any() else ~lesions
-            free &= self._lit(case)
+            free &= self._lit(case) & self.labelled.place(case)
             try:
                 mask = self.masks(free, self._spacing(case), rng)
             except NoRoomError:
@@ -140,15 +134,15 @@ class TrainingWindows:
     def frame(self, index: int) -> TrainingWindow:
         """Draw a whole frame to be painted from nothing: its lesions are the label, and everything is blank."""
         rng = rng_for(self.seed, 5 * index + 2)
-        case, number = self.lesions[index % len(self.lesions)]
+        lesion = self._turn(index)
+        case = lesion.case
         mask = self.components[case] > 0
         side = min(mask.shape)
         origin = tuple(int(rng.integers(n - side + 1)) for n in mask.shape)
         size = self.windows.sizes[int(rng.integers(len(self.windows.sizes)))]
         window = Window(origin, (side,) * mask.ndim, (size,) * mask.ndim)
-        lesion = self.components[case] == number
-        seen = lesion[window.inside(mask.shape)].any()
-        prompt = self.words(self._unit(case), lesion, self._spacing(case), rng, key=(case, number))
+        seen = self.labelled.mask(lesion)[window.inside(mask.shape)].any()
+        prompt = self._said(lesion, rng)
         return self._view(case, mask, np.ones_like(mask), window, prompt if seen else NORMAL_TEXT, rng)
 
     def bare(self, index: int) -> TrainingWindow:
@@ -178,6 +172,13 @@ class TrainingWindows:
             f"none of {len(self.cases)} images has a lesion-free square of {least:g} pixels; add normal images"
         )
 
+    def _turn(self, index: int) -> Lesion:
+        return self.lesions[index % len(self.lesions)]
+
+    def _said(self, lesion: Lesion, rng: np.random.Generator) -> str:
+        mask, spacing = self.labelled.mask(lesion), self._spacing(lesion.case)
+        return self.words(lesion.name, self._unit(lesion.case), mask, spacing, rng, key=(lesion.case, lesion.number))
+
     def _view(
         self,
         case: int,
@@ -190,7 +191,8 @@ class TrainingWindows:
         box = window.inside(mask.shape)
         unit = self.images.to_unit(self.cases[case]["image"][(slice(None), *box)])
         image = resample(torch.from_numpy(window.extend(unit, mask.shape)), window.size) * 2 - 1
-        grids = [_grid(one, window) for one in (self.components[case] > 0, mask, paint)]
+        grids = [torch.cat([_grid(one, window) for one in self.labelled.classes(case)]), _grid(mask, window)]
+        grids.append(_grid(paint, window))
         image, lesions, label, around = turn([image, *grids], rng) if self.turned else [image, *grids]
         return TrainingWindow(
             image=image,
@@ -206,7 +208,7 @@ class TrainingWindows:
         return self.images.to_unit(self.cases[case]["image"])
 
     def _spacing(self, case: int) -> tuple[float, ...]:
-        return self.cases[case].get("spacing") or (1.0,) * (self.cases[case]["label"].ndim)
+        return self.labelled.spacing(case)
 
     def _lit(self, case: int) -> np.ndarray:
         """Return where the image shows something: the rim of a frame is black."""
@@ -218,3 +220,50 @@ def _grid(mask: np.ndarray, window: Window) -> Tensor:
     if not part.any():
         return torch.zeros(1, *window.size)
     return resample_mask(torch.from_numpy(part.astype(np.float32))[None], window.size)
+
+
+def training_windows(
+    labelled: LabelledCases,
+    images: ImageFormat,
+    samplers: Sequence[WindowSampler],
+    words: LesionWords,
+    *,
+    masks: RandomMask | None = None,
+    seed: int = 0,
+) -> list[TrainingWindows]:
+    """Return windows for each network grid.
+
+    Args:
+        labelled, images, words, seed: as for ``TrainingWindows``.
+        samplers: one for each grid.
+        masks: of normal tissue; by default the lesions' own outlines and sizes.
+    """
+    drawn = bank_masks(labelled) if masks is None else masks
+    return [TrainingWindows(labelled, images, sampler, drawn, words, seed=seed) for sampler in samplers]
+
+
+def window_counts(
+    windows: Sequence[TrainingWindows],
+    shares: Sequence[Mapping[str, float]],
+    *,
+    looks: int = 6,
+    least: int = 2000,
+    most: int = 6000,
+) -> list[dict[str, int]]:
+    """Return how many windows of each kind to draw for each grid.
+
+    Args:
+        windows: for each grid.
+        shares: for each grid, kind -> windows for each look at a lesion.
+        looks: at each lesion, ``least`` and ``most`` in all.
+
+    Example:
+        >>> class Two:
+        ...     lesions = ["a", "b"]
+        >>> window_counts([Two()], [{"lesion": 1.0, "bare": 0.5}], least=4)
+        [{'lesion': 12, 'bare': 6}]
+    """
+    return [
+        {kind: max(1, round(share * min(max(looks * len(one.lesions), least), most))) for kind, share in own.items()}
+        for one, own in zip(windows, shares, strict=True)
+    ]

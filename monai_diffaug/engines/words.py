@@ -13,35 +13,36 @@ class LesionWords:
     """Describe a lesion by its class, and by a random choice of its size, outline and measured looks.
 
     Args:
-        name: the word for the class.
-        cuts: cut points between the terciles of each measured attribute (``attribute_cuts``).
+        cuts: class -> cut points between the terciles of each measured attribute (``attribute_cuts``).
         size_cuts: extents over the image's shortest side between small and medium, medium and large.
         keep: chance of each word to be said, so that any choice of words is understood.
 
     Example:
         >>> image, mask = np.full((3, 32, 32), 0.5), np.zeros((32, 32), bool)
         >>> mask[8:20, 8:20] = True
-        >>> words = LesionWords("polyp", {"colour": (-0.01, 0.01)}, (0.1, 0.3), keep=1.0)
-        >>> words(image, mask, (1, 1), np.random.default_rng(0))
+        >>> words = LesionWords({"polyp": {"colour": (-0.01, 0.01)}}, (0.1, 0.3), keep=1.0)
+        >>> words("polyp", image, mask, (1, 1), np.random.default_rng(0))
         'large round polyp, same colour'
     """
 
     def __init__(
         self,
-        name: str,
-        cuts: Mapping[str, Sequence[float]],
+        cuts: Mapping[str, Mapping[str, Sequence[float]]],
         size_cuts: tuple[float, float],
         *,
         keep: float = 0.6,
     ) -> None:
-        self.name = name
-        self.cuts = {attribute: (float(low), float(high)) for attribute, (low, high) in cuts.items()}
+        self.cuts = {
+            name: {attribute: (float(low), float(high)) for attribute, (low, high) in own.items()}
+            for name, own in cuts.items()
+        }
         self.size_cuts = size_cuts
         self.keep = keep
         self._seen: dict[Hashable, tuple[list[str], list[str]]] = {}
 
     def __call__(
         self,
+        name: str,
         image: np.ndarray,
         mask: np.ndarray,
         spacing: Sequence[float],
@@ -52,6 +53,7 @@ class LesionWords:
         """Return a text that is true of the lesion.
 
         Args:
+            name: its class, one of the cut points' keys.
             image: values in [0, 1], (C, *spatial).
             mask: the lesion, bool (*spatial), not empty.
             spacing: size of a pixel on each axis.
@@ -60,11 +62,11 @@ class LesionWords:
         """
         if key is None or key not in self._seen:
             shape = [size_word(mask, spacing, self.size_cuts), outline_word(mask, spacing)]
-            self._seen[key] = shape, describe(measure(image, mask), self.cuts)
+            self._seen[key] = shape, describe(measure(image, mask), self.cuts[name])
         shape, looks = self._seen[key]
         head = [word for word in shape if rng.random() < self.keep]
         said = [word for word in looks if rng.random() < self.keep]
-        return ", ".join([" ".join([*head, self.name]), *rng.permutation(said).tolist()])
+        return ", ".join([" ".join([*head, name]), *rng.permutation(said).tolist()])
 
 
 def attribute_cuts(measured: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float]]:

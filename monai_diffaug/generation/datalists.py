@@ -34,8 +34,8 @@ class Datalist:
     passthrough: dict[str, Any]
 
 
-def read_datalist(path: Path) -> Datalist:
-    """Read a datalist file: an object with a list `training`, or a bare list.
+def read_datalist(path: Path, section: str = "training") -> Datalist:
+    """Read a datalist file: an object with a list `training` (or another section), or a bare list.
 
     Raises:
         ValueError: when the file cannot be read as one; the sentence names it and the remedy.
@@ -43,13 +43,13 @@ def read_datalist(path: Path) -> Datalist:
     content = _parsed(path)
     if isinstance(content, list):
         content = {"training": content}
-    training = content.get("training") if isinstance(content, dict) else None
+    training = content.get(section) if isinstance(content, dict) else None
     if not isinstance(training, list):
         raise ValueError(
-            f'{path} holds no list "training"; give a datalist such as {{"training": [{{"image": "a.png"}}]}}'
+            f'{path} holds no list "{section}"; give a datalist such as {{"training": [{{"image": "a.png"}}]}}'
         )
     entries = tuple(_entry(f"entry {number}", one) for number, one in enumerate(training, start=1))
-    return Datalist(entries, {key: one for key, one in content.items() if key != "training" and _is_split(one)})
+    return Datalist(entries, {key: one for key, one in content.items() if key != section and _is_split(one)})
 
 
 def _parsed(path: Path) -> Any:

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from monai_diffaug.generation.cases import CaseList, find_cases
+from monai_diffaug.generation.cases import Case, CaseList, find_cases
+from monai_diffaug.generation.datalists import read_datalist
 from monai_diffaug.generation.files import read_image, read_label
+from monai_diffaug.generation.splits import SPLITS, divide
 from monai_diffaug.synthesis import ImageFormat
 
 LABEL_FOLDERS = ("labels", "masks")
+DATALIST_KEYS = {"train": ("training",), "val": ("validation", "val"), "test": ("test", "testing")}
+TOLD = 5  # bad files that an error names
 
 
-def read_pairs(data: str | Path, images: ImageFormat, *, split: str = "train") -> list[dict[str, Any]]:
+def read_pairs(
+    data: str | Path, images: ImageFormat, *, split: str = "train", patient: str | None = None
+) -> list[dict[str, Any]]:
     """Read the images and labels of one split.
 
     Args:
         data: a folder with ``images`` and ``labels`` (or ``masks``) inside, or with one such folder for each split
-            (``train``, ``val``, ``test``), or a MONAI datalist in JSON.
+            (``train``, ``val``, ``test``), or a MONAI datalist in JSON (``training``, ``validation``, ``test``). Where
+            there is one set alone it is divided by name: a tenth for ``val`` and one for ``test`` (``splits.divide``).
         images: what the bundle takes.
-        split: the split to read, where there are several.
+        split: the split to read.
+        patient: regular expression that finds the patient in a case's path, so that none is in two splits.
 
     Returns:
         Dictionaries with ``name``, ``image`` (C, *spatial) and ``label`` (*spatial) as stored, and ``spacing``.
@@ -29,28 +38,67 @@ def read_pairs(data: str | Path, images: ImageFormat, *, split: str = "train") -
     Raises:
         ValueError: when nothing is found or a file cannot be used; names the first of them.
     """
-    found = _find(Path(data), split)
-    if found.bad:
-        source, sentence = found.bad[0]
-        raise ValueError(f"{len(found.bad)} training files cannot be used, the first is {source}: {sentence}")
-    pairs = []
+    found = find_split(Path(data), split, patient=patient)
+    pairs, bad = [], list(found.bad)
     for case in tqdm(found.cases, desc=f"read {split}", disable=None):
-        image = read_image(case.image, images)
-        if case.label is None:
-            raise ValueError(f"{case.image} has no label; training needs one for each image, empty where it is normal")
-        label = read_label(case.label, image.array.shape[1:], image)
-        pairs.append({"name": case.id, "image": image.array, "label": label.array, "spacing": image.spacing})
+        try:
+            pairs.append(_pair(case, images))
+        except ValueError as error:
+            bad.append((case.source, str(error)))
+    if bad:
+        first = "; ".join(one if source in one else f"{source}: {one}" for source, one in bad[:TOLD])
+        more = f"; and {len(bad) - TOLD} more" if len(bad) > TOLD else ""
+        raise ValueError(f"{len(bad)} training files cannot be used: {first}{more}")
     return pairs
 
 
-def _find(data: Path, split: str) -> CaseList:
+def read_splits(
+    data: str | Path, images: ImageFormat, *, patient: str | None = None
+) -> dict[str, list[dict[str, Any]]]:
+    """Read ``train``, ``val`` and, where there is one, ``test``; see ``read_pairs``."""
+    there = ["train", "val"]
+    try:
+        find_split(Path(data), "test", patient=patient)
+        there.append("test")
+    except ValueError:  # training needs none
+        pass
+    return {split: read_pairs(data, images, split=split, patient=patient) for split in there}
+
+
+def find_split(data: Path, split: str, *, patient: str | None = None) -> CaseList:
+    """Find the files of one split; arguments and errors are those of ``read_pairs``."""
     if data.is_file():
-        return find_cases(data)
-    root = data / split if (data / split).is_dir() else data
+        listed = read_datalist(data).passthrough
+        key = next((key for key in DATALIST_KEYS.get(split, (split,)) if listed.get(key)), None)
+        if split != "train" and key is not None:
+            return find_cases(data, section=key)
+        if any(listed.get(key) for key in DATALIST_KEYS["val"]):
+            return find_cases(data)
+        return _divided(find_cases(data), split, patient)
+    whole = not any((data / one).is_dir() for one in SPLITS)
+    root = data if whole else data / split
     labels = next((root / name for name in LABEL_FOLDERS if (root / name).is_dir()), None)
     if not (root / "images").is_dir() or labels is None:
         raise ValueError(
             f"{root} needs the folders images and {' or '.join(LABEL_FOLDERS)}; give such a folder, one that holds "
             "train, val and test, or a MONAI datalist"
         )
-    return find_cases(root / "images", labels)
+    found = find_cases(root / "images", labels)
+    return _divided(found, split, patient) if whole else found
+
+
+def _divided(found: CaseList, split: str, patient: str | None) -> CaseList:
+    """Return one split of a set that has none of its own."""
+    chosen = divide([case.id for case in found.cases], patient=patient).get(split, frozenset())
+    cases = tuple(case for case in found.cases if case.id in chosen)
+    if found.cases and not cases:
+        raise ValueError(f"{len(found.cases)} images of {found.root} are too few to have a split {split}; add images")
+    return replace(found, cases=cases)
+
+
+def _pair(case: Case, images: ImageFormat) -> dict[str, Any]:
+    image = read_image(case.image, images)
+    if case.label is None:
+        raise ValueError(f"{case.image} has no label; training needs one for each image, empty where it is normal")
+    label = read_label(case.label, image.array.shape[1:], image)
+    return {"name": case.id, "image": image.array, "label": label.array, "spacing": image.spacing}

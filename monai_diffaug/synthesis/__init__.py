@@ -27,7 +27,14 @@ from monai_diffaug.synthesis.gate import QualityGate, Verdict
 from monai_diffaug.synthesis.images import ImageFormat
 from monai_diffaug.synthesis.inpainter import Canvas, Inpainter, TextureInpainter
 from monai_diffaug.synthesis.latent_diffusion import LatentDiffusionInpainter
-from monai_diffaug.synthesis.masks import FormulaShapes, MaskSampler, NoRoomError, OutlineBank, RandomMask
+from monai_diffaug.synthesis.masks import (
+    FormulaShapes,
+    MaskSampler,
+    MasksByClass,
+    NoRoomError,
+    OutlineBank,
+    RandomMask,
+)
 from monai_diffaug.synthesis.near_copies import NearCopies
 from monai_diffaug.synthesis.planner import LesionPlan, Planner
 from monai_diffaug.synthesis.prompts import Abnormality, PromptBank
@@ -53,6 +60,7 @@ __all__ = [
     "Background",
     "MaskSampler",
     "RandomMask",
+    "MasksByClass",
     "FormulaShapes",
     "OutlineBank",
     "RelativeSize",

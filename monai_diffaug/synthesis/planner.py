@@ -9,7 +9,7 @@ import numpy as np
 
 from monai_diffaug.synthesis.attributes import size_word
 from monai_diffaug.synthesis.blend import paint_mask
-from monai_diffaug.synthesis.masks import MaskSampler, NoRoomError
+from monai_diffaug.synthesis.masks import MaskSampler, MasksByClass, NoRoomError
 from monai_diffaug.synthesis.prompts import SIZE_WORDS, Abnormality, PromptBank, split_words
 from monai_diffaug.synthesis.regions import Regions
 from monai_diffaug.synthesis.requests import SynthesisRequest
@@ -42,7 +42,7 @@ class Planner:
 
     Args:
         regions: where an abnormality may lie.
-        masks: shape, size and place.
+        masks: shape, size and place, of any class or by class.
         prompts: text that fits the mask.
         windows: what the networks see of the image.
         abnormalities: the classes, at least one.
@@ -126,7 +126,7 @@ class Planner:
     ) -> LesionPlan:
         spacing = _spacing(request, allowed)
         abnormality = self._class(request, rng)
-        mask, paint = self._apart(request, allowed, others, rng)
+        mask, paint = self._apart(request, abnormality.name, allowed, others, rng)
         prompt = request.prompt
         if prompt is None:
             prompt = self.prompts.draw(abnormality, mask, spacing, rng)
@@ -158,6 +158,7 @@ class Planner:
     def _apart(
         self,
         request: SynthesisRequest,
+        name: str,
         allowed: np.ndarray,
         others: Sequence[LesionPlan],
         rng: np.random.Generator,
@@ -168,19 +169,20 @@ class Planner:
         does not know the abnormalities that were refused.
         """
         for _ in range(8):
-            mask = self._mask(request, allowed, rng)
+            mask = self._mask(request, name, allowed, rng)
             paint = self.paint(mask, request.label, request.spacing)
             if not any((paint & other.paint).any() for other in others):
                 return mask, paint
         raise NoRoomError("no room for one more abnormality beside those drawn before")
 
-    def _mask(self, request: SynthesisRequest, allowed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _mask(self, request: SynthesisRequest, name: str, allowed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if request.mask is not None:
             return _given(np.asarray(request.mask) != 0, allowed)
         spacing = _spacing(request, allowed)
         asked = [word for word in split_words(request.prompt or "") if word in SIZE_WORDS]
+        masks = self.masks.of(name) if isinstance(self.masks, MasksByClass) else self.masks
         for _ in range(32):  # a size word in the user's text steers the size
-            mask = self.masks(allowed, spacing, rng)
+            mask = masks(allowed, spacing, rng)
             if not asked or size_word(mask, spacing, self.prompts.size_cuts) in asked:
                 return mask
         raise NoRoomError(f"no {asked[0]} abnormality fits the allowed places or the bundle's sizes; change the prompt")

@@ -14,7 +14,7 @@ from monai_diffaug.synthesis.gate import NEAR_COPY, SURE, QualityGate, Verdict, 
 from monai_diffaug.synthesis.inpainter import Canvas, Inpainter
 from monai_diffaug.synthesis.provenance import Attempt
 from monai_diffaug.synthesis.sites import Site, Work
-from monai_diffaug.synthesis.validator import LatentValidator
+from monai_diffaug.synthesis.validator import LatentValidator, of_class
 
 
 class Renderer:
@@ -30,6 +30,7 @@ class Renderer:
         device: where the networks run.
         autocast: run the networks in bfloat16 where that loses little: faster on CPUs and GPUs made for it. Bytes
             differ from float32's.
+        classes: names of the abnormalities in the order of the validator's channels, where it has one for each.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Renderer:
         batch_size: int = 1,
         device: torch.device | str = "cpu",
         autocast: bool = False,
+        classes: Sequence[str] = (),
     ) -> None:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size must be an integer from 1, got {batch_size!r}")
@@ -48,6 +50,7 @@ class Renderer:
         self.batch_size = batch_size
         self.device = torch.device(device)
         self.autocast = autocast
+        self.classes = tuple(classes)
 
     def prepare(self, sites: Sequence[Site]) -> None:
         """Encode every window, as it is and with the paint mask blanked, and look for lesions that are there."""
@@ -106,7 +109,7 @@ class Renderer:
         blanked = self.inpainter.encode(torch.where(paint > 0, 0.0, images))
         for site, source, blank in zip(group, sources, blanked, strict=False):
             site.source, site.blanked, site.encoded = source, blank, True
-        for site, pred in zip(group, self._predict(sources, group, level=SURE), strict=True):
+        for site, pred in zip(group, self._seen_before(sources, group), strict=True):
             site.before = self.gate.inspect(site.mask, pred, site.seen)
             site.unpaintable = bool(site.before) and not self.gate.iou_alone
             if site.unpaintable:
@@ -167,11 +170,24 @@ class Renderer:
         masks = torch.stack([site.mask for site in group])
         return self.gate.near_copies(latents[: len(group)], masks).tolist()
 
-    def _predict(self, latents: Tensor, group: list[Site], *, level: float = 0.5) -> list[Tensor]:
-        """Return what is above ``level`` outside known lesions, 0 or 1, (1, *size), on the CPU, for each member."""
+    def _seen_before(self, latents: Tensor, group: list[Site]) -> list[Tensor]:
+        """Return where lesions of any class surely are in the untouched windows, as ``_predict`` does."""
+        anything = self._probability(latents, group).amax(1, keepdim=True)
+        return [outside_known((p > SURE).float(), s.seen, s.mask) for s, p in zip(group, anything, strict=False)]
+
+    def _predict(self, latents: Tensor, group: list[Site]) -> list[Tensor]:
+        """Return where each member's class is seen outside known lesions, 0 or 1, (1, *size), on the CPU."""
+        channels = [self._channel(site) for site in group]
+        seen = [of_class(one[None], k)[0] for one, k in zip(self._probability(latents, group), channels, strict=False)]
+        return [outside_known((p > 0.5).float(), s.seen, s.mask) for s, p in zip(group, seen, strict=True)]
+
+    def _probability(self, latents: Tensor, group: list[Site]) -> Tensor:
         sources = self._stack([site.source for site in group])
-        probability = self.validator(latents, sources, group[0].plan.window.size).cpu()
-        return [outside_known((p > level).float(), s.seen, s.mask) for s, p in zip(group, probability, strict=False)]
+        return self.validator(latents, sources, group[0].plan.window.size).cpu()
+
+    def _channel(self, site: Site) -> int:
+        name = site.plan.abnormality.name
+        return self.classes.index(name) if name in self.classes else 0
 
     def _canvas(self, group: list[Site]) -> Canvas:
         return Canvas(

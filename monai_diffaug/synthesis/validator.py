@@ -15,7 +15,7 @@ class LatentValidator(Protocol):
     """Segment the abnormality in latents (Eq. 12)."""
 
     def __call__(self, latent: Tensor, source: Tensor, size: Sequence[int]) -> Tensor:
-        """Return probabilities (N, 1, *size).
+        """Return probabilities (N, K, *size), one channel for each class or one for all of them.
 
         Args:
             latent: (N, c, *latent).
@@ -28,7 +28,7 @@ class NetworkValidator:
     """Ask a trained network, in evaluation mode and without gradients.
 
     Args:
-        network: latent (N, c, *latent) -> logits (N, 1, *size).
+        network: latent (N, c, *latent) -> logits (N, K, *size).
 
     Example:
         >>> import torch
@@ -44,6 +44,11 @@ class NetworkValidator:
         with torch.no_grad():
             probability = self.network(latent).float().sigmoid()
         return resample(probability, size)
+
+
+def of_class(probability: Tensor, channel: int) -> Tensor:
+    """Return one class of probabilities (N, K, *size) as (N, 1, *size); where all classes share one channel, that."""
+    return probability if probability.shape[1] == 1 else probability.narrow(1, channel, 1)
 
 
 class ChangeValidator:

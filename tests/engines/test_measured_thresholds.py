@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from monai_diffaug.engines.calibration import LEAST, measure_thresholds, summary
+from monai_diffaug.engines.lesions import LabelledCases
 from monai_diffaug.engines.real_lesions import RealLesions, SeenLesion
 from monai_diffaug.synthesis import (
     Abnormality,
@@ -98,23 +99,27 @@ def test_it_is_json_and_can_be_told():
     assert len(summary(body).splitlines()) == len(body["edges"]) + 1
 
 
-def looks(spatial_dims, *, abnormalities=POLYPS, real=True) -> RealLesions:
+def looks(spatial_dims, *, real=True) -> RealLesions:
     windows = WindowSampler(GRIDS[spatial_dims])
     inpainter = tiny_inpainter(spatial_dims) if real else TextureInpainter()
     validator = NetworkValidator(tiny_validator_net(spatial_dims)) if real else ChangeValidator()
-    return RealLesions(inpainter, validator, image_format(spatial_dims), windows, list(abnormalities), batch_size=2)
+    return RealLesions(inpainter, validator, image_format(spatial_dims), windows, batch_size=2)
+
+
+def polyps(cases, abnormalities=POLYPS) -> LabelledCases:
+    return LabelledCases(cases, list(abnormalities))
 
 
 def test_real_lesions_are_seen_through_the_bundles_parts(spatial_dims):
     cases, size = toy_cases(spatial_dims), (GRIDS[spatial_dims][0],) * spatial_dims
-    found = list(looks(spatial_dims)(cases, count=3, seed=0))
+    found = list(looks(spatial_dims)(polyps(cases), count=3, seed=0))
     assert [one.case for one in found] == ["case0", "case1", "case0"]
     for one in found:
         assert one.mask.shape == one.pred.shape == one.paint.shape == (1, *size)
         assert one.mask.any() and (one.paint >= one.mask).all() and one.latent.shape[1:] == tuple(n // 4 for n in size)
     # The same lesion, another window; the same number, the same window.
     assert not torch.equal(found[0].mask, found[2].mask)
-    again = list(looks(spatial_dims)(cases, count=3, seed=0))
+    again = list(looks(spatial_dims)(polyps(cases), count=3, seed=0))
     assert all(torch.equal(one.mask, other.mask) for one, other in zip(found, again, strict=True))
     assert all(torch.equal(one.pred, other.pred) for one, other in zip(found, again, strict=True))
 
@@ -128,27 +133,27 @@ def test_other_lesions_in_the_window_are_not_held_against_it(spatial_dims):
     low, _ = bounding_box(case["label"] > 0)
     case["label"][tuple(slice(max(one - 4, 0), one) for one in low)] = 1
     parts.validator = SeesAll()
-    for one in parts([case], count=8, seed=0):
+    for one in parts(polyps([case]), count=8, seed=0):
         assert (one.pred >= one.mask).all()
-    assert any(not one.pred.all() for one in parts([case], count=8, seed=0))
+    assert any(not one.pred.all() for one in parts(polyps([case]), count=8, seed=0))
 
 
 def test_several_classes_each_by_its_value(spatial_dims):
     first, second = toy_cases(spatial_dims)
     second["label"] = second["label"] * 2
     classes = [Abnormality("polyp", 1), Abnormality("ulcer", 2), Abnormality("absent", 3)]
-    found = list(looks(spatial_dims, abnormalities=classes, real=False)([first, second], count=2, seed=0))
+    found = list(looks(spatial_dims, real=False)(polyps([first, second], classes), count=2, seed=0))
     assert [(one.name, one.case) for one in found] == [("polyp", "case0")] * 2 + [("ulcer", "case1")] * 2
 
 
 def test_a_single_class_takes_any_label(spatial_dims):
     case = toy_cases(spatial_dims)[0]
     case["label"] = case["label"] * 255
-    assert len(list(looks(spatial_dims, real=False)([case], count=2, seed=0))) == 2
+    assert len(list(looks(spatial_dims, real=False)(polyps([case]), count=2, seed=0))) == 2
 
 
 def test_no_lesion_is_an_error(spatial_dims):
     case = toy_cases(spatial_dims)[0]
     case["label"] = 0 * case["label"]
     with pytest.raises(ValueError, match="none of 1 cases has a polyp"):
-        list(looks(spatial_dims, real=False)([case], count=2, seed=0))
+        list(looks(spatial_dims, real=False)(polyps([case]), count=2, seed=0))

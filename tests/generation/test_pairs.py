@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monai_diffaug.generation.pairs import read_pairs
+from monai_diffaug.generation.pairs import read_pairs, read_splits
 from monai_diffaug.synthesis import ImageFormat
 from tests.runs import frame, lesion, write_picture, write_volume
 
@@ -24,7 +24,8 @@ def write_split(folder: Path, *names: str, labels: str = "labels") -> Path:
 
 @pytest.mark.parametrize("labels", ["labels", "masks"])
 def test_a_folder_of_images_and_labels(tmp_path: Path, labels: str) -> None:
-    pairs = read_pairs(write_split(tmp_path, "a", "b", labels=labels), FRAMES)
+    write_split(tmp_path / "train", "a", "b", labels=labels)
+    pairs = read_pairs(tmp_path, FRAMES)
     assert [pair["name"] for pair in pairs] == ["a", "b"]
     for seed, pair in enumerate(pairs):
         assert np.array_equal(pair["image"], np.moveaxis(frame(seed), -1, 0))
@@ -49,8 +50,34 @@ def test_volumes_have_their_spacing(tmp_path: Path) -> None:
 def test_a_datalist(tmp_path: Path) -> None:
     write_split(tmp_path, "a", "b")
     entries = [{"image": f"images/{name}.png", "label": f"labels/{name}.png"} for name in "ab"]
+    (tmp_path / "data.json").write_text(json.dumps({"training": entries[:1], "validation": entries[1:]}))
+    for split, name in (("train", "images__a"), ("val", "images__b")):
+        assert [pair["name"] for pair in read_pairs(tmp_path / "data.json", FRAMES, split=split)] == [name]
+
+
+def test_a_set_without_splits_is_divided_the_same_way_everywhere(tmp_path: Path) -> None:
+    names = [f"n{number}" for number in range(12)]
+    write_split(tmp_path, *names)
+    entries = [{"image": f"images/{name}.png", "label": f"labels/{name}.png"} for name in names]
     (tmp_path / "data.json").write_text(json.dumps({"training": entries}))
-    assert len(read_pairs(tmp_path / "data.json", FRAMES)) == 2
+    parts = {split: [one["name"] for one in pairs] for split, pairs in read_splits(tmp_path, FRAMES).items()}
+    assert {split: len(part) for split, part in parts.items()} == {"train": 10, "val": 1, "test": 1}
+    assert sorted(sum(parts.values(), [])) == sorted(names)
+    listed = read_splits(tmp_path / "data.json", FRAMES)
+    assert sum(len(pairs) for pairs in listed.values()) == 12 and len(listed["val"]) == 1
+
+
+def test_no_patient_is_in_two_splits(tmp_path: Path) -> None:
+    write_split(tmp_path, *(f"{patient}_{frame}" for patient in "pqrs" for frame in range(5)))
+    parts = read_splits(tmp_path, FRAMES, patient="^(.)_")
+    patients = [{one["name"][0] for one in pairs} for pairs in parts.values()]
+    assert len(patients) == 3 and sum(map(len, patients)) == 4
+
+
+def test_too_few_images_for_a_split_are_an_error(tmp_path: Path) -> None:
+    write_split(tmp_path, "a")
+    with pytest.raises(ValueError, match="too few to have a split val"):
+        read_pairs(tmp_path, FRAMES, split="val")
 
 
 @pytest.mark.parametrize("there", ["", "images", "labels"])
@@ -62,14 +89,15 @@ def test_missing_folders_are_named(tmp_path: Path, there: str) -> None:
 
 
 def test_every_image_needs_a_label(tmp_path: Path) -> None:
-    write_split(tmp_path, "a")
-    write_picture(tmp_path / "images" / "b.png", frame(1))
+    write_split(tmp_path / "train", "a")
+    write_picture(tmp_path / "train" / "images" / "b.png", frame(1))
     with pytest.raises(ValueError, match="b.*label"):
         read_pairs(tmp_path, FRAMES)
 
 
 def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
-    write_split(tmp_path, "a", "b")
-    (tmp_path / "images" / "b.png").write_bytes(b"")
-    with pytest.raises(ValueError, match="b.png"):
+    write_split(tmp_path / "train", "a", "b", "c")
+    for name in "bc":
+        (tmp_path / "train" / "images" / f"{name}.png").write_bytes(b"")
+    with pytest.raises(ValueError, match="2 training files cannot be used.*b.png.*c.png"):
         read_pairs(tmp_path, FRAMES)
