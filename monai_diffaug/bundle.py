@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,7 @@ def load_synthesizer(
     prompts: str = "standard",
     intensity_range: tuple[float, float] | None = None,
     batch_size: int = 1,
+    counts: Sequence[float] | None = None,
 ) -> AbnormalitySynthesizer:
     """Build the synthesizer of a bundle.
 
@@ -59,6 +61,7 @@ def load_synthesizer(
         prompts: the bank to draw texts from, ``minimal``, ``standard`` or ``extended``.
         intensity_range: image values that the networks see as -1 and +1, instead of the bundle's.
         batch_size: fixed batch shape of the networks; bytes are equal at equal batch shape.
+        counts: weight of 1, 2, 3 ... abnormalities in one image, instead of the bundle's.
 
     Raises:
         FileNotFoundError: when the bundle, preset, variant or a weight file is missing.
@@ -78,6 +81,8 @@ def load_synthesizer(
     }
     if intensity_range is not None:
         overrides["intensity_range"] = list(intensity_range)
+    if counts is not None:
+        overrides["counts"] = list(counts)
     return _build(config_files(opened.root, preset=preset, variant=variant), overrides, opened)
 
 
@@ -193,13 +198,13 @@ def _overrides(file: Path, kind: str) -> bool:
 
 
 def pick_device(device: str | torch.device) -> torch.device:
-    """Return the device; ``auto`` is CUDA where there is one.
+    """Return the device; ``auto`` is CUDA where there is one, and each process of torchrun has a CUDA device of its own.
 
     Raises:
         ValueError: when CUDA is asked for but absent, or the name is no device.
     """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         picked = torch.device(device)
     except RuntimeError as error:
@@ -208,6 +213,8 @@ def pick_device(device: str | torch.device) -> torch.device:
         raise ValueError(f"device {str(device)!r} is not supported; use auto, cpu or cuda")
     if picked.type == "cuda" and not torch.cuda.is_available():
         raise ValueError("device cuda was asked for but no CUDA device is available here; use --device cpu or auto")
+    if picked.type == "cuda" and picked.index is None and (place := os.environ.get("LOCAL_RANK")):
+        return torch.device("cuda", int(place) % max(torch.cuda.device_count(), 1))
     return picked
 
 

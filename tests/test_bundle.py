@@ -140,6 +140,13 @@ class TestOptions:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         assert pick_device("auto") == torch.device("cuda") and pick_device("cpu") == torch.device("cpu")
 
+    def test_each_process_has_a_device_of_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        monkeypatch.setenv("LOCAL_RANK", "1")
+        assert pick_device("auto") == pick_device("cuda") == torch.device("cuda:1")
+        assert pick_device("cuda:0") == torch.device("cuda:0") and pick_device("cpu") == torch.device("cpu")
+
 
 class TestBrokenConfigs:
     @pytest.mark.parametrize("name", ["common.json", "metadata.json"])

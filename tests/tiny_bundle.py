@@ -66,13 +66,18 @@ def tiny_bundle(folder: Path) -> Path:
     """Write a bundle without weights: the polyp bundle's configs, everything small."""
     ignore = shutil.ignore_patterns("models", "samples", "validator_images.json")
     shutil.copytree(POLYPS, folder, ignore=ignore)
-    for name, changes in SMALL.items():
+    shrink(folder, SMALL)
+    edit_config(folder, "metadata", {"weights_sha256": {}, "trained": []})
+    return folder
+
+
+def shrink(folder: Path, small: dict[str, dict[str, Any]]) -> None:
+    """Make a bundle's networks and trainings small enough for a test."""
+    for name, changes in small.items():
         edit_config(folder, name, changes)
     for name, changes in OVERLAYS.items():
         overlay = folder / "configs" / f"{name}.json"
         overlay.write_text(json.dumps({**json.loads(overlay.read_text("utf-8")), **changes}))
-    edit_config(folder, "metadata", {"weights_sha256": {}, "trained": []})
-    return folder
 
 
 def edit_config(bundle: Path, name: str, changes: dict[str, Any]) -> None:

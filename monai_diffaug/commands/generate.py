@@ -31,6 +31,7 @@ def add(commands: Any) -> None:
     arg("--intensity-range", type=float, nargs=2, metavar=("LO", "HI"), help="image values, where not the bundle's")
     arg("--variant", help="the bundle's config for other images, e.g. volume (default: by the images)")
     arg("--abnormality", metavar="NAME", help="class to paint, where the bundle has several")
+    arg("--counts", type=float, nargs="+", metavar="W", help="weights of 1, 2, 3 ... abnormalities in one image")
     arg("--prompts", default="standard", metavar="BANK", help='minimal, standard, extended, or "your own text"')
     arg("--on-existing", choices=("beside", "skip"), default="beside", help="images that have lesions already")
     arg("--batch-size", type=int, default=1, metavar="B", help="fixed batch shape; part of what the bytes depend on")
@@ -80,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
         prompts=bank,
         intensity_range=args.intensity_range,
         batch_size=args.batch_size,
+        counts=args.counts,
     )
     synthesizer.planner.check_order(order.prompt, order.abnormality)
     about = describe(bundle, preset=args.preset, variant=variant, prompts=bank)

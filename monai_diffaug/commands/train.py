@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
     if lacking := [config.name for config in configs if not config.is_file()]:
         raise FileNotFoundError(f"bundle {root.name} cannot be trained: it has no configs/{lacking[0]}")
     if not (root / "configs" / "data.json").is_file():
-        check_data(root, args.data)
+        # Every process of torchrun needs what is found; the first alone tells it.
+        with redirect_stdout(sys.stdout if os.environ.get("RANK", "0") == "0" else None):
+            check_data(root, args.data)
     args.output = args.output or root / "models" / "training" / args.stage
     parser = read_configs([root / "configs" / "common.json", *configs])
     parser.update(_overrides(args, root, parser))

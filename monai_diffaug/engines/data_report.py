@@ -12,7 +12,6 @@ import numpy as np
 from monai_diffaug.engines.leaks import near_equal, shared
 from monai_diffaug.engines.lesions import LabelledCases, measured_cuts
 from monai_diffaug.synthesis import ImageFormat
-from monai_diffaug.synthesis.attributes import extent_of
 
 FEW = {"train": 40, "val": 5}
 """Lesions of a class below which a split is said to have too few: fewer than 40 are learnt by heart, and fewer than 5
@@ -101,7 +100,7 @@ def _extents(labelled: LabelledCases, name: str) -> list[float]:
             spacing = labelled.spacing(lesion.case)
             shape = labelled.parts[lesion.case].shape
             field = min(n * s for n, s in zip(shape, spacing, strict=True))
-            found.append(extent_of(labelled.mask(lesion), spacing) / field)
+            found.append(labelled.extent(lesion) / field)
     return found
 
 
@@ -139,7 +138,7 @@ def _class_line(name: str, extents: Sequence[float], splits: Mapping[str, Labell
         return f"  {name}: {counts}"
     low, middle, high = np.percentile(extents, [5, 50, 95])
     return (
-        f"  {name}: {counts}; extent {low:.0%}, {middle:.0%}, {high:.0%} of the shortest side (5th, 50th, 95th of 100)"
+        f"  {name}: {counts}; extent {low:.1%}, {middle:.1%}, {high:.1%} of the shortest side (5th, 50th, 95th of 100)"
     )
 
 

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from monai_diffaug.engines.words import attribute_cuts
 from monai_diffaug.synthesis import Abnormality, EmpiricalSize, FormulaShapes, ImageFormat, OutlineBank, RandomMask
-from monai_diffaug.synthesis.attributes import extent_of, measure
+from monai_diffaug.synthesis.attributes import measure
 
 Cases = Sequence[Mapping[str, Any]]
 """Dictionaries with ``name``, ``image`` (C, *spatial) and ``label`` (*spatial) as stored, and ``spacing``."""
@@ -19,11 +19,12 @@ Cases = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Lesion:
-    """One connected lesion of one class: ``number`` in its case's ``parts``."""
+    """One connected lesion of one class: ``number`` in its case's ``parts``, inside ``box``."""
 
     case: int
     number: int
     name: str
+    box: tuple[slice, ...]
 
 
 class LabelledCases:
@@ -78,6 +79,16 @@ class LabelledCases:
         """Return the size of a pixel of a case in mm; 1 where it is unknown."""
         return self.cases[case].get("spacing") or (1.0,) * self.parts[case].ndim
 
+    def around(self, lesion: Lesion) -> tuple[slice, ...]:
+        """Return a part of the image that holds a lesion and the ring that it is compared with."""
+        reach = 16 + max(side.stop - side.start for side in lesion.box) // 4
+        return tuple(slice(max(side.start - reach, 0), side.stop + reach) for side in lesion.box)
+
+    def extent(self, lesion: Lesion) -> float:
+        """Return the longest side of a lesion's bounding box, in the unit of the spacing."""
+        lengths = [side.stop - side.start for side in lesion.box]
+        return max(n * s for n, s in zip(lengths, self.spacing(lesion.case), strict=True))
+
     def classes(self, case: int) -> np.ndarray:
         """Return where the lesions of each class are, specks too, bool (K, *spatial)."""
         return np.stack([self._class_map(self.cases[case], one) for one in self.abnormalities])
@@ -101,9 +112,10 @@ class LabelledCases:
         for one in self.abnormalities:
             own, more = ndimage.label(self._class_map(case, one))
             parts[own > 0] = own[own > 0] + count
-            sizes = np.bincount(own.ravel())[1:]
-            large = [number for number, pixels in enumerate(sizes, start=count + 1) if pixels >= self.least]
-            self.lesions += [Lesion(index, number, one.name) for number in large]
+            sizes, boxes = np.bincount(own.ravel(), minlength=more + 1)[1:], ndimage.find_objects(own)
+            for number, (pixels, box) in enumerate(zip(sizes, boxes, strict=True), start=count + 1):
+                if pixels >= self.least:
+                    self.lesions.append(Lesion(index, number, one.name, box))
             count += more
         self.parts.append(parts)
 
@@ -129,7 +141,7 @@ def bank_masks(labelled: LabelledCases) -> RandomMask:
     """Return a sampler of masks with the outlines and the sizes of real lesions: normal tissue is trained on these."""
     if not labelled.lesions:
         return RandomMask(FormulaShapes(), EmpiricalSize([32.0]))
-    extents = [extent_of(labelled.mask(one), labelled.spacing(one.case)) for one in labelled.lesions]
+    extents = [labelled.extent(one) for one in labelled.lesions]
     return RandomMask(OutlineBank(_outlines(labelled)), EmpiricalSize(extents))
 
 
@@ -147,7 +159,9 @@ def measured_cuts(labelled: LabelledCases, images: ImageFormat) -> dict[str, dic
     A class of fewer than three lesions gets those of all classes together.
     """
     measured: dict[str, list[dict[str, float]]] = {one.name: [] for one in labelled.abnormalities}
-    for lesion, (case, mask) in zip(labelled.lesions, labelled.masks(), strict=True):
-        measured[lesion.name].append(measure(images.to_unit(case["image"]), mask))
+    for lesion in labelled.lesions:
+        part = labelled.around(lesion)
+        image = images.to_unit(labelled.cases[lesion.case]["image"][(slice(None), *part)])
+        measured[lesion.name].append(measure(image, labelled.parts[lesion.case][part] == lesion.number))
     everything = [one for own in measured.values() for one in own]
     return {name: attribute_cuts(own if len(own) > 2 else everything) for name, own in measured.items()}

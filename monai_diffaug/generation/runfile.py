@@ -45,6 +45,7 @@ def describe_run(
         "weights": dict(synthesizer.weights),
         "thresholds": synthesizer.renderer.gate.thresholds(),
         "max_attempts": synthesizer.planner.max_attempts,
+        "counts": [round(float(weight), 6) for weight in synthesizer.planner.counts],
         "intensity_range": list(synthesizer.images.intensity_range),
         "dtype": "float32",
         "batch_size": synthesizer.renderer.batch_size,

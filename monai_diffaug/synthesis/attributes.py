@@ -79,6 +79,8 @@ def measure(image: np.ndarray, mask: np.ndarray) -> dict[str, float]:
         ``border``: mean gradient across the edge; ``texture``: deviation of the fine detail inside; ``shine``: how far
         the brightest hundredth stands above the median.
     """
+    around = _around(mask)
+    image, mask = image[(slice(None), *around)], mask[around]
     ring = _ring(mask)
     grey = image.mean(0)
     share = image[0] / np.maximum(image.sum(0), 1e-3)
@@ -101,10 +103,21 @@ def describe(measured: Mapping[str, float], cuts: Mapping[str, tuple[float, floa
     ]
 
 
+def _around(mask: np.ndarray) -> tuple[slice, ...]:
+    """Return the part of an image that bears on a mask's looks: its ring, and what the filters reach."""
+    low, high = bounding_box(mask)
+    reach = max(12, _width(low, high) + 4)
+    return tuple(slice(max(a - reach, 0), b + reach) for a, b in zip(low.tolist(), high.tolist(), strict=True))
+
+
+def _width(low: np.ndarray, high: np.ndarray) -> int:
+    return max(3, round(0.2 * float(np.max(high - low))))
+
+
 def _ring(mask: np.ndarray) -> np.ndarray:
     """Return the surroundings of a mask: a belt of about a fifth of its extent, a few pixels away from its edge."""
     low, high = bounding_box(mask)
-    width = max(3, round(0.2 * float(np.max(high - low))))
+    width = _width(low, high)
     near = ndimage.binary_dilation(mask, iterations=2)
     ring = ndimage.binary_dilation(near, iterations=width) & ~near
     return ring if ring.any() else ~mask if not mask.all() else mask

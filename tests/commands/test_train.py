@@ -25,6 +25,9 @@ from tests.tiny_bundle import edit_config, equal, tiny_bundle, tiny_data, train,
 from tests.tiny_training import STAGES, at_step
 
 ROOT = Path(__file__).parents[2]
+PAINTER = {"denoiser", "text_encoder"}
+PARTS = {"inpainter": PAINTER, "distillation": PAINTER, "validator": {"validator"}}
+"""What each later stage trains."""
 
 
 @pytest.fixture(scope="module")
@@ -261,8 +264,8 @@ def environment() -> dict[str, str]:
 class TestTorchrun:
     START = ("torchrun", "--standalone", "--nproc_per_node", "2", "-m", "--")
 
-    def command(self, bundle: Path, data: Path, *more: str) -> list[str]:
-        arguments = ["train", "autoencoder", "--bundle", str(bundle), "--data", str(data), "--device", "cpu", *more]
+    def command(self, bundle: Path, data: Path, *more: str, stage: str = "autoencoder") -> list[str]:
+        arguments = ["train", stage, "--bundle", str(bundle), "--data", str(data), "--device", "cpu", *more]
         return [*self.START, "monai_diffaug", *arguments]
 
     def run(self, command: list[str]) -> str:
@@ -281,6 +284,17 @@ class TestTorchrun:
         folder = one / "models" / "training" / "autoencoder"
         assert len(list(folder.glob("events.*"))) == 1  # the first process alone writes
         assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
+
+    @pytest.mark.parametrize(("stage", "parts"), PARTS.items())
+    def test_two_processes_train_each_later_stage(
+        self, trained: Path, data: Path, tmp_path: Path, stage: str, parts: set[str]
+    ) -> None:
+        bundle = shutil.copytree(trained, tmp_path / "bundle", ignore=shutil.ignore_patterns(stage))
+        assert self.run(self.command(bundle, data, "--max-steps", "4", stage=stage)).count("wrote") == 1
+        before, after = weights(trained), weights(bundle)
+        assert {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])} == parts
+        folder = bundle / "models" / "training" / stage
+        assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1  # the first process alone writes
 
     def test_stopped_and_resumed(self, data: Path, tmp_path: Path) -> None:
         whole, parts = tiny_bundle(tmp_path / "whole"), tiny_bundle(tmp_path / "parts")
