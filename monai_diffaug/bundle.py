@@ -198,7 +198,7 @@ def _overrides(file: Path, kind: str) -> bool:
 
 
 def pick_device(device: str | torch.device) -> torch.device:
-    """Return the device; ``auto`` is CUDA where there is one, and each process of torchrun has a CUDA device of its own.
+    """Return the device; ``auto`` is CUDA where there is one. Each process of torchrun has a CUDA device of its own.
 
     Raises:
         ValueError: when CUDA is asked for but absent, or the name is no device.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import ignite.distributed as idist
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -213,7 +214,7 @@ class LatentBatches(Dataset):
         scale_jitter: float = 0.0,
         seed: int = 0,
     ) -> None:
-        weights = torch.tensor(list(shares) or [1.0] * len(groups))
+        weights = np.array(list(shares) or [1.0] * len(groups), dtype=np.float64)
         if not groups or len(weights) != len(groups):
             raise ValueError(f"got {len(groups)} groups and {len(weights)} shares; need one share a group")
         self.groups, self.batch_cells, self.scale_jitter, self.seed = groups, batch_cells, scale_jitter, seed

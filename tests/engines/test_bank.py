@@ -148,3 +148,9 @@ def test_names_of_a_file_or_all(tmp_path: Path) -> None:
     (tmp_path / "names.json").write_text('["a", "b"]')
     assert read_names(tmp_path / "names.json") == {"a", "b"}
     assert read_names(tmp_path / "none.json") is None and read_names(None) is None
+
+
+def test_any_shares_can_be_drawn_by():
+    """Shares of single precision do not add up to 1 closely enough."""
+    batches = LatentBatches([toy_group(2)] * 3, shares=(0.6, 0.2, 0.2), batch_cells=16)
+    assert len(batches[0]["prompts"]) == 1 and sum(batches.shares) == pytest.approx(1, abs=1e-12)
