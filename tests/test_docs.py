@@ -96,7 +96,9 @@ def test_wheel_carries_the_bundles(tmp_path):
         "root = b.shipped_bundles()['texture_demo']; assert str(root).startswith('@'), root;"
         "b.load_synthesizer('texture_demo'); assert len(list((root / 'samples/frames').glob('*.png'))) == 12;"
         "assert not (root / 'output').exists() and (root / 'LICENSE').is_file() and list((root / 'docs').iterdir());"
-        "assert (r.files('monai_diffaug.generation') / 'gallery_template.html').is_file()"
+        "assert (r.files('monai_diffaug.generation') / 'gallery_template.html').is_file();"
+        "from monai_diffaug.template import TEMPLATE as t; assert (t / 'configs/train_validator.json').is_file();"
+        "assert (t / 'LICENSE').is_file() and (t.parent / 'grids/3d.json').is_file()"
     ).replace("@", str(installed))
     run([sys.executable, "-c", code], tmp_path, {**os.environ, "PYTHONPATH": str(installed)})
 

@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
+from monai.bundle import verify_net_in_out
 
 from monai_diffaug.bundle import shipped_bundles
 from monai_diffaug.configs import read_configs
@@ -66,6 +68,15 @@ def test_networks_for_any_images(tmp_path: Path, spatial_dims: int, channels: in
     assert image["num_channels"] == channels + 1 and len(image["spatial_shape"]) == spatial_dims
     words = json.dumps(parser.get("prompt_banks"))
     assert ("redder" in words) == (channels == 3)
+
+
+def test_monai_accepts_it(tmp_path: Path, spatial_dims: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    start_bundle(tmp_path / "mine", replace(SPEC, spatial_dims=spatial_dims, channels=1))
+    monkeypatch.chdir(tmp_path)
+    meta, config = (str(tmp_path / "mine" / "configs" / f"{name}.json") for name in ("metadata", "common"))
+    schema = json.loads((Path(__file__).parent / "data" / "meta_schema.json").read_text("utf-8"))
+    jsonschema.validate(json.loads(Path(meta).read_text("utf-8")), schema)
+    verify_net_in_out(net_id="network_def", meta_file=meta, config_file=config, n=2, p=1, device="cpu")
 
 
 @pytest.mark.parametrize(
