@@ -68,13 +68,7 @@ def read_splits(
 def find_split(data: Path, split: str, *, patient: str | None = None) -> CaseList:
     """Find the files of one split; arguments and errors are those of ``read_pairs``."""
     if data.is_file():
-        listed = read_datalist(data).passthrough
-        key = next((key for key in DATALIST_KEYS.get(split, (split,)) if listed.get(key)), None)
-        if split != "train" and key is not None:
-            return find_cases(data, section=key)
-        if any(listed.get(key) for key in DATALIST_KEYS["val"]):
-            return find_cases(data)
-        return _divided(find_cases(data), split, patient)
+        return _listed(data, split, patient)
     whole = not any((data / one).is_dir() for one in SPLITS)
     root = data if whole else data / split
     labels = next((root / name for name in LABEL_FOLDERS if (root / name).is_dir()), None)
@@ -85,6 +79,17 @@ def find_split(data: Path, split: str, *, patient: str | None = None) -> CaseLis
         )
     found = find_cases(root / "images", labels)
     return _divided(found, split, patient) if whole else found
+
+
+def _listed(data: Path, split: str, patient: str | None) -> CaseList:
+    """Return one split of a datalist; where it has no validation cases, its training cases are divided."""
+    there = read_datalist(data).passthrough
+    if not any(there.get(key) for key in DATALIST_KEYS["val"]):
+        return _divided(find_cases(data), split, patient)
+    key = next((key for key in DATALIST_KEYS.get(split, (split,)) if key == "training" or there.get(key)), None)
+    if key is None:
+        raise ValueError(f"{data} has no cases under {' or '.join(DATALIST_KEYS.get(split, (split,)))}; add them")
+    return find_cases(data, section=key)
 
 
 def _divided(found: CaseList, split: str, patient: str | None) -> CaseList:

@@ -55,6 +55,28 @@ def test_a_datalist(tmp_path: Path) -> None:
         assert [pair["name"] for pair in read_pairs(tmp_path / "data.json", FRAMES, split=split)] == [name]
 
 
+def test_a_datalist_without_test_cases_has_none(tmp_path: Path) -> None:
+    write_split(tmp_path, "a", "b")
+    entries = [{"image": f"images/{name}.png", "label": f"labels/{name}.png"} for name in "ab"]
+    (tmp_path / "data.json").write_text(json.dumps({"training": entries[:1], "validation": entries[1:]}))
+    assert set(read_splits(tmp_path / "data.json", FRAMES)) == {"train", "val"}
+    with pytest.raises(ValueError, match="no cases under test or testing"):
+        read_pairs(tmp_path / "data.json", FRAMES, split="test")
+
+
+def test_cases_of_a_datalist_elsewhere_have_names_of_their_own(tmp_path: Path) -> None:
+    for patient in ("p1", "p2"):
+        write_split(tmp_path / "store" / patient, "flair")
+    entries = [
+        {kind: f"../store/{patient}/{kind}s/flair.png" for kind in ("image", "label")} for patient in ("p1", "p2")
+    ]
+    (tmp_path / "lists").mkdir()
+    listed = tmp_path / "lists" / "data.json"
+    listed.write_text(json.dumps({"training": entries[:1], "validation": entries[1:]}))
+    names = {split: [one["name"] for one in pairs] for split, pairs in read_splits(listed, FRAMES).items()}
+    assert names == {"train": ["p1__images__flair"], "val": ["p2__images__flair"]}
+
+
 def test_a_set_without_splits_is_divided_the_same_way_everywhere(tmp_path: Path) -> None:
     names = [f"n{number}" for number in range(12)]
     write_split(tmp_path, *names)
