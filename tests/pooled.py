@@ -9,8 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from monai_diffaug.engines.pool import RollingPool
 from monai_diffaug.engines.pool_files import PoolFolder
 from monai_diffaug.engines.pool_order import WorkOrder
@@ -73,5 +71,3 @@ def fill(folder: Path, schedule: PoolSchedule, epoch: int, **changes: Any) -> Po
 
 def contents(folder: Path, numbers: range) -> list[bytes]:
     return [(folder / f"{number:08d}.pt").read_bytes() for number in numbers]
-
-

@@ -122,11 +122,13 @@ class RandPooledAbnormalityd(RandomizableTransform, MapTransform):
         self, sample: Sample, image: torch.Tensor, label: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the sample in the types that the item's image and label have."""
-        taken = torch.as_tensor(sample.image).to(image.device, image.dtype)
+        # Copied: what comes later in the pipeline may work in place.
+        taken = torch.as_tensor(sample.image).to(image.device, image.dtype, copy=True)
         if isinstance(image, MetaTensor):
             taken = MetaTensor(taken, meta=dict(getattr(sample, "meta", {})))
         spatial = taken.shape[1:]
-        merged = torch.as_tensor(sample.label).to(image.device, self._label_dtype() if label is None else label.dtype)
+        dtype = self._label_dtype() if label is None else label.dtype
+        merged = torch.as_tensor(sample.label).to(image.device, dtype, copy=True)
         merged = merged.reshape(spatial if label is not None and label.ndim < image.ndim else (1, *spatial))
         like = taken if label is None or isinstance(label, MetaTensor) else merged
         return described(taken, entries_of(sample.record)), rewrap(merged, like)

@@ -78,7 +78,7 @@ class TestBytes:
 
 class TestRefusals:
     def test_refused_tries_are_replaced_the_same_way_in_any_order(self, tmp_path):
-        picky = partial(choosy, 2, 0.9)
+        picky = partial(choosy, 2, 0.84)
         first = fill(tmp_path / "a", SCHEDULE, 0, synthesizer=picky)
         assert first.tally.refused > 0 and first.tally.made == 6
         for number in reversed(range(0, 6, 2)):
