@@ -38,6 +38,7 @@ def gone(pid: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_started_again_and_makes_the_same(tmp_path):
     fill(tmp_path / "expected", SCHEDULE, 1)
     with pool(tmp_path / "pool", SCHEDULE, partial(slow, 2, 0.2)) as rolling:
@@ -142,7 +143,7 @@ def test_data_loading_workers_see_the_epoch(tmp_path, context, persistent):
     with pool(tmp_path, SCHEDULE) as rolling:
         rolling.set_epoch(0)
         loader = torch.utils.data.DataLoader(
-            Reading(rolling), num_workers=2, multiprocessing_context=context, persistent_workers=persistent
+            Reading(rolling), num_workers=1, multiprocessing_context=context, persistent_workers=persistent
         )
         for epoch in range(2):
             rolling.set_epoch(epoch)
