@@ -4,8 +4,8 @@
 
 A U-Net learns on sample frames of 256 pixels, in batches of 8, data loading in the trainer's own process. Four arms
 take turns within every repeat: no augmentation; the transform with the pool's worker stopped; the same with its worker
-always busy, which is the most it can disturb; synthesis in PrepareBatch. Prints medians over all steps, and the
-quartiles of the repeats' differences to the arm without augmentation.
+always busy, which is the most it can disturb; synthesis in PrepareBatch. Prints medians over all steps, and how much
+the repeats' medians differ from those of the arm without augmentation.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ class Arm:
     """
 
     def __init__(self, network: Any, optimizer: Any, loader: Any, prepare: Any, device: str) -> None:
-        self.times: list[list[float]] = []
+        self.times: list[list[float]] = []  # wall clock, a list for each repeat
+        self.busy: list[list[float]] = []  # the trainer's own CPU time
         self.device = device
         self.trainer = SupervisedTrainer(
             device=torch.device(device),
@@ -82,11 +83,13 @@ class Arm:
     def _mark(self, *, first: bool = False) -> None:
         if self.device != "cpu":
             torch.cuda.synchronize()
-        now = time.perf_counter()
+        now = time.perf_counter(), time.process_time()
         if first:
             self.times.append([])
+            self.busy.append([])
         else:
-            self.times[-1].append(now - self.last)
+            self.times[-1].append(now[0] - self.last[0])
+            self.busy[-1].append(now[1] - self.last[1])
         self.last = now
 
     def run(self) -> None:
@@ -121,19 +124,26 @@ def measure(args: argparse.Namespace, pool: RollingPool, timed: dict[str, Arm]) 
             arm.run()
             made += (pool.status()["made"] - before) * busy
     for arm in timed.values():
-        del arm.times[0]  # the first repeat warms up
+        del arm.times[0], arm.busy[0]  # the first repeat warms up
     return made
 
 
 def report(timed: dict[str, Arm]) -> None:
-    plain = np.median(timed[ARMS[0]].times, axis=1)
+    """Print each arm's wall clock and CPU time a step, the latter free of whatever else wanted the trainer's cores."""
+    plain = timed[ARMS[0]]
     for name, arm in timed.items():
-        per_repeat = np.median(arm.times, axis=1)
-        low, middle, high = np.percentile(100 * (per_repeat / plain - 1), (25, 50, 75))
+        wall, busy = _more(arm.times, plain.times), _more(arm.busy, plain.busy)
         print(
-            f"{name:22s} median {1000 * np.median(arm.times):7.0f} ms a step, mean {1000 * np.mean(arm.times):7.0f}; "
-            f"{middle:+.1f} % (quartiles {low:+.1f} to {high:+.1f})"
+            f"{name:22s} {1000 * np.median(arm.times):6.0f} ms a step ({wall}), "
+            f"CPU time {1000 * np.median(arm.busy):6.0f} ms ({busy})"
         )
+
+
+def _more(times: list[list[float]], plain: list[list[float]]) -> str:
+    """Return by how much the repeats' medians differ from those of the plain arm: median and quartiles."""
+    more = 100 * (np.median(times, axis=1) / np.median(plain, axis=1) - 1)
+    low, middle, high = np.percentile(more, (25, 50, 75))
+    return f"{middle:+.1f} %, quartiles {low:+.1f} to {high:+.1f}"
 
 
 def cores(text: str) -> list[int]:

@@ -75,7 +75,7 @@ class RollingPool:
         self._owner = os.getpid()
         self._worker: Any = None
         self._lock: IO[str] | None = None
-        self._deaths, self._made, self._warned = 0, 0, set[str]()
+        self._deaths, self._warned = 0, set[str]()
         self._epoch_begun: float | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -162,7 +162,9 @@ class RollingPool:
 
     def close(self) -> None:
         """Stop the worker; the folder stays. A later ``set_epoch`` starts it again."""
-        if self._worker is not None and os.getpid() == self._owner:
+        if os.getpid() != self._owner:
+            return
+        if self._worker is not None:
             self._worker.kill()  # it has nothing to tidy up, and a stopped one would not hear a gentler signal
             self._worker.join()
             self._worker.close()
@@ -182,21 +184,21 @@ class RollingPool:
         self.folder.claim(self._order.about())
         self._lock = locked(self.folder.root / "lock")
         (self.folder.root / FAILURE).unlink(missing_ok=True)
-        (self.folder.root / "status.json").unlink(missing_ok=True)
+        self.folder.forget_status()
         self.folder.epochs[:] = -1
 
     def _judge_death(self) -> None:
         """Raise where the worker failed or keeps dying; otherwise it may be started again."""
-        code, made = self._worker.exitcode, self.status().get("made", 0)
-        path = self.folder.root / FAILURE
-        if path.exists():
-            raise RuntimeError(f"the pool's worker failed; it says:\n{path.read_text('utf-8')}")
-        self._deaths = 1 if made != self._made else self._deaths + 1
-        self._made = made
+        failure = self.folder.root / FAILURE
+        if failure.exists():
+            raise RuntimeError(f"the pool's worker failed; it says:\n{failure.read_text('utf-8')}")
+        self._deaths = 1 if self.status().get("made") else self._deaths + 1
+        self.folder.forget_status()  # the next worker counts from 0
         if self._deaths >= MOST_DEATHS:
             raise RuntimeError(
                 f"the pool's worker ended {self._deaths} times without a sample between, the last time with exit code "
-                f"{code} (-9: killed, often for want of memory); give it more memory or a smaller batch_size"
+                f"{self._worker.exitcode} (-9: killed, often for want of memory); give it more memory or a smaller "
+                "batch_size"
             )
 
     def _warn_late(self, epoch: int, waited: float, lasted: float) -> None:

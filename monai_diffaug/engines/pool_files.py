@@ -128,6 +128,9 @@ class PoolFolder:
         path = self.root / "status.json"
         return json.loads(path.read_text("utf-8")) if path.exists() else {}
 
+    def forget_status(self) -> None:
+        (self.root / "status.json").unlink(missing_ok=True)
+
     def _path(self, number: int) -> Path:
         return self.root / f"{number:08d}.pt"
 

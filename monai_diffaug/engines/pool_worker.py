@@ -64,7 +64,8 @@ def run(pickled: bytes, root: Path, parent: int) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:
         order: WorkOrder = pickle.loads(pickled)  # in here, so that its errors are told like all others
-        os.nice(5)  # where both want one core, training comes first
+        if hasattr(os, "nice"):
+            os.nice(5)  # where both want one core, training comes first
         if order.cores is not None:
             os.sched_setaffinity(0, order.cores)
         torch.set_num_threads(order.threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,12 +11,14 @@ import time
 import warnings
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from ignite.engine import Engine
 
 from monai_diffaug.engines.pool import RollingPool
+from monai_diffaug.engines.pool_files import write_whole
 from monai_diffaug.engines.pool_schedule import PoolSchedule
 from tests.pooled import broken, cases, contents, factory, fill, killed, pool, slow
 
@@ -93,6 +96,7 @@ def test_persistent_failure_ends_in_one_error(tmp_path, synthesizer, sentence):
 
 TRAINING = """
 import sys, time
+from monai_diffaug.engines.pool_files import write_whole
 from monai_diffaug.engines.pool_schedule import PoolSchedule
 from tests.pooled import pool
 if __name__ == "__main__":
@@ -159,6 +163,16 @@ class TestDoors:
         with pytest.raises(RuntimeError, match="the pool has no epoch yet; attach it"):
             rolling.sample(0)
         rolling.close()
+
+    def test_only_deaths_without_a_sample_between_count(self, tmp_path):
+        rolling = pool(tmp_path, SCHEDULE)
+        rolling._worker = SimpleNamespace(exitcode=-9)
+        for _ in range(5):
+            write_whole(tmp_path / "status.json", json.dumps({"made": 1}).encode())
+            rolling._judge_death()
+        rolling._judge_death()
+        with pytest.raises(RuntimeError, match="ended 3 times without a sample between"):
+            rolling._judge_death()
 
     @pytest.mark.parametrize(
         ("changes", "sentence"),
