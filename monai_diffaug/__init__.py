@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from monai_diffaug.bundle import load_synthesizer
+    from monai_diffaug.engines.pool import RollingPool
+    from monai_diffaug.engines.pool_schedule import PoolSchedule
+    from monai_diffaug.engines.prepare_batch import DiffusionAbnormalityPrepareBatch
     from monai_diffaug.synthesis import AbnormalitySynthesizer, SynthesisRecord, SynthesisRequest, SynthesisResult
     from monai_diffaug.transforms import (
+        FixedPool,
         RandDiffusionAbnormality,
         RandDiffusionAbnormalityD,
         RandDiffusionAbnormalityd,
         RandDiffusionAbnormalityDict,
+        RandPooledAbnormalityD,
+        RandPooledAbnormalityd,
+        RandPooledAbnormalityDict,
     )
 
 __version__ = "0.1.0"
@@ -31,6 +38,13 @@ __all__ = [
     "RandDiffusionAbnormalityd",
     "RandDiffusionAbnormalityD",
     "RandDiffusionAbnormalityDict",
+    "DiffusionAbnormalityPrepareBatch",
+    "RollingPool",
+    "PoolSchedule",
+    "FixedPool",
+    "RandPooledAbnormalityd",
+    "RandPooledAbnormalityD",
+    "RandPooledAbnormalityDict",
 ]
 
 _HOMES = {
@@ -43,6 +57,13 @@ _HOMES = {
     "RandDiffusionAbnormalityd": "monai_diffaug.transforms",
     "RandDiffusionAbnormalityD": "monai_diffaug.transforms",
     "RandDiffusionAbnormalityDict": "monai_diffaug.transforms",
+    "DiffusionAbnormalityPrepareBatch": "monai_diffaug.engines.prepare_batch",
+    "RollingPool": "monai_diffaug.engines.pool",
+    "PoolSchedule": "monai_diffaug.engines.pool_schedule",
+    "FixedPool": "monai_diffaug.transforms",
+    "RandPooledAbnormalityd": "monai_diffaug.transforms",
+    "RandPooledAbnormalityD": "monai_diffaug.transforms",
+    "RandPooledAbnormalityDict": "monai_diffaug.transforms",
 }
 
 

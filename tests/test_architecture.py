@@ -19,7 +19,7 @@ PACKAGES = ["monai_diffaug", "monai_diffaug.synthesis", "monai_diffaug.networks"
 
 ROWS = {
     "synthesis": 0,
-    **dict.fromkeys(("networks", "losses", "configs"), 1),
+    **dict.fromkeys(("networks", "losses", "configs", "metatensors"), 1),
     **dict.fromkeys(("transforms", "engines", "metrics", "dicom", "generation", "bundle", "template"), 2),
     "evaluation": 3,
     **dict.fromkeys(("commands", "__init__", "bundles"), 4),
@@ -34,6 +34,7 @@ OUTSIDE = {
     "networks": PLAIN | {"monai", "transformers", "diffusers", "safetensors"},
     "losses": PLAIN | {"monai"},
     "configs": {"monai"},
+    "metatensors": PLAIN | {"monai"},
     "dicom": PLAIN | {"monai", "pydicom", "highdicom", "pynetdicom", "dicomweb_client", "requests"},
     "generation": PLAIN | {"monai", "PIL", "nibabel", "tqdm"},
     "transforms": PLAIN | {"monai"},

@@ -1,4 +1,4 @@
-"""MONAI transforms: thin shells around a synthesizer."""
+"""MONAI transforms: thin shells around a synthesizer, or around a pool of what one made."""
 
 from __future__ import annotations
 
@@ -8,10 +8,20 @@ from monai_diffaug.transforms.diffusion import (
     RandDiffusionAbnormalityd,
     RandDiffusionAbnormalityDict,
 )
+from monai_diffaug.transforms.pooled import (
+    FixedPool,
+    RandPooledAbnormalityD,
+    RandPooledAbnormalityd,
+    RandPooledAbnormalityDict,
+)
 
 __all__ = [
     "RandDiffusionAbnormality",
     "RandDiffusionAbnormalityd",
     "RandDiffusionAbnormalityD",
     "RandDiffusionAbnormalityDict",
+    "FixedPool",
+    "RandPooledAbnormalityd",
+    "RandPooledAbnormalityD",
+    "RandPooledAbnormalityDict",
 ]

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.data import MetaTensor, get_track_meta
+from monai.data import get_track_meta
 from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import TransformBackends, convert_to_tensor
 
-from monai_diffaug.synthesis import AbnormalitySynthesizer, SynthesisRecord
+from monai_diffaug.metatensors import described, entries_of, image_spacing, plain, rewrap
+from monai_diffaug.synthesis import AbnormalitySynthesizer
 from monai_diffaug.synthesis.labels import blank
-
-META_KEY = "diffaug"
 
 
 class RandDiffusionAbnormality(RandomizableTransform):
@@ -84,20 +83,20 @@ class RandDiffusionAbnormality(RandomizableTransform):
         if label is not None:
             label = convert_to_tensor(label, track_meta=get_track_meta())
         if not self._do_transform:
-            return _describe(image, _meta(None)), label if label is not None else self._blank(image)
+            return described(image, entries_of(None)), label if label is not None else self._blank(image)
         self._refuse_forked_cuda()
         result = self.synthesizer(
-            _plain(image), _plain(label), self._seed, spacing, _plain(regions), _plain(mask), prompt, self.abnormality
+            plain(image), plain(label), self._seed, spacing, plain(regions), plain(mask), prompt, self.abnormality
         )
         like = label if label is not None else self._blank(image)
         # A label of booleans comes back as integers; a batch needs one dtype, whatever was drawn.
         merged = result.label.to(like.dtype)
-        return _describe(_rewrap(result.image, image), _meta(result.record)), _rewrap(merged, like)
+        return described(rewrap(result.image, image), entries_of(result.record)), rewrap(merged, like)
 
     def _blank(self, image: torch.Tensor) -> torch.Tensor:
         """Return an empty label for an image that has none, so that the output's type does not depend on the draw."""
         values = [one.value for one in self.synthesizer.planner.abnormalities]
-        return _rewrap(torch.from_numpy(blank((1, *image.shape[1:]), values)).to(image.device), image)
+        return rewrap(torch.from_numpy(blank((1, *image.shape[1:]), values)).to(image.device), image)
 
     def _refuse_forked_cuda(self) -> None:
         forked = torch.utils.data.get_worker_info() is not None and torch.cuda._is_in_bad_fork()
@@ -188,55 +187,3 @@ class RandDiffusionAbnormalityd(RandomizableTransform, MapTransform):
 
 
 RandDiffusionAbnormalityD = RandDiffusionAbnormalityDict = RandDiffusionAbnormalityd
-
-
-def image_spacing(image: Any) -> tuple[float, ...] | None:
-    """Return the spacing (mm) that a MetaTensor's affine tells, None for other arrays or an identity affine.
-
-    The same formula as for files: column lengths of the affine, rounded to 1e-6.
-    """
-    if not isinstance(image, MetaTensor):
-        return None
-    dims = image.ndim - 1
-    affine = image.affine.numpy(force=True).astype(np.float64)[:-1, :dims]
-    if np.array_equal(affine, np.eye(len(affine))[:, :dims]):
-        return None
-    return tuple(float(length) for length in np.round(np.sqrt((affine**2).sum(0)), 6))
-
-
-def _meta(record: SynthesisRecord | None) -> dict[str, Any]:
-    """Return the six entries, of equal types whether applied or not, so that collating keeps them."""
-    if record is None:
-        return {"applied": False, "accepted": False, "iou": 0.0, "attempts": 0, "seed": -1, "prompt": ""}
-    return {
-        "applied": True,
-        "accepted": record.accepted,
-        "iou": record.iou,
-        "attempts": len(record.attempts),
-        "seed": record.seed,
-        "prompt": record.prompt,
-    }
-
-
-def _plain(data: Any) -> Any:
-    """Return a plain tensor: a MetaTensor's dispatch would slow every operation."""
-    return data.as_tensor() if isinstance(data, MetaTensor) else data
-
-
-def _rewrap(data: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Return ``data`` with the metadata and applied operations of ``like``."""
-    if not isinstance(like, MetaTensor):
-        return data
-    wrapped = MetaTensor(data)
-    wrapped.copy_meta_from(like)
-    return wrapped
-
-
-def _describe(image: torch.Tensor, meta: dict[str, Any]) -> torch.Tensor:
-    """Return the image with the record in its metadata; a plain tensor has none to write to."""
-    if not isinstance(image, MetaTensor):
-        return image
-    described = MetaTensor(image.as_tensor())
-    described.copy_meta_from(image)
-    described.meta[META_KEY] = meta
-    return described
