@@ -21,6 +21,8 @@ from monai_diffaug.synthesis.resample import resample, resample_mask
 from monai_diffaug.synthesis.window import Window, WindowSampler
 
 NORMAL_TEXT = "normal tissue"
+LEAST_SQUARE = 12
+"""Side of a lesion-free square in pixels below which it shows no tissue."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class TrainingWindows:
         self.labelled, self.images, self.windows, self.masks, self.words = labelled, images, windows, masks, words
         self.margin, self.turned, self.seed = margin, turned, seed
         self.cases, self.components, self.lesions = labelled.cases, labelled.parts, labelled.lesions
+        self._sides: dict[int, int] = {}
         if not self.lesions:
             raise ValueError(
                 f"none of {len(self.cases)} cases has a lesion of {labelled.least} pixels or more in its label"
@@ -157,20 +160,37 @@ class TrainingWindows:
         return self._view(case, mask, np.ones(shape, bool), window, NORMAL_TEXT, rng)
 
     def _lesion_free(self, rng: np.random.Generator) -> tuple[int, Window]:
-        """Draw a square of a case that holds no lesion, not much smaller than the widest that it has room for."""
+        """Draw a square of a case that holds no lesion, not much smaller than the widest that it has room for.
+
+        Where no case has room for one of the size that the grid asks for, the widest there is is enlarged.
+        """
         least = self.windows.sizes[0] / self.windows.max_enlargement
-        for case in rng.permutation(len(self.cases)).tolist():
-            free = np.pad(self.components[case] == 0, 1)
-            room = ndimage.distance_transform_cdt(free, metric="chessboard")[(slice(1, -1),) * (free.ndim)]
-            widest = 2 * int(room.max()) - 1
-            if widest >= least:
-                side = round(rng.uniform(max(0.6 * widest, least), widest))
-                spot = rng.choice(np.argwhere(room >= side // 2 + 1))
-                origin = tuple((spot - (side - 1) // 2).tolist())
-                return case, Window(origin, (side,) * free.ndim, (self.windows.sizes[0],) * free.ndim)
-        raise ValueError(
-            f"none of {len(self.cases)} images has a lesion-free square of {least:g} pixels; add normal images"
-        )
+        order = rng.permutation(len(self.cases)).tolist()
+        case = next((one for one in order if self._widest(one) >= least), None)
+        if case is None:
+            case = max(order, key=self._widest)
+            least = min(least, self._widest(case))
+        widest = self._widest(case)
+        if widest < LEAST_SQUARE:
+            raise ValueError(
+                f"none of {len(self.cases)} images has a lesion-free square of {LEAST_SQUARE} pixels; add normal images"
+            )
+        side = round(rng.uniform(max(0.6 * widest, least), widest))
+        spot = rng.choice(np.argwhere(self._room(case) >= side // 2 + 1))
+        origin = tuple((spot - (side - 1) // 2).tolist())
+        dims = self.components[case].ndim
+        return case, Window(origin, (side,) * dims, (self.windows.sizes[0],) * dims)
+
+    def _widest(self, case: int) -> int:
+        """Return the side of a case's widest lesion-free square; found once."""
+        if case not in self._sides:
+            self._sides[case] = 2 * int(self._room(case).max()) - 1
+        return self._sides[case]
+
+    def _room(self, case: int) -> np.ndarray:
+        """Return each place's distance from lesions and borders along the axes."""
+        free = np.pad(self.components[case] == 0, 1)
+        return ndimage.distance_transform_cdt(free, metric="chessboard")[(slice(1, -1),) * free.ndim]
 
     def _turn(self, index: int) -> Lesion:
         return self.lesions[index % len(self.lesions)]

@@ -36,7 +36,9 @@ class Datalist:
     @property
     def others(self) -> list[str]:
         """Paths of the other splits' images, as they are written."""
-        named = [one.get("image") if isinstance(one, dict) else one for each in self.passthrough.values() for one in each]
+        named = [
+            one.get("image") if isinstance(one, dict) else one for each in self.passthrough.values() for one in each
+        ]
         return [one for one in named if isinstance(one, str) and one]
 
 

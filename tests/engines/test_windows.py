@@ -93,6 +93,15 @@ def test_images_full_of_lesions_leave_no_bare_window() -> None:
         toy_windows(3, cases=full).bare(0)
 
 
+def test_a_square_that_is_too_small_is_enlarged(spatial_dims: int) -> None:
+    cases = toy_cases(spatial_dims)
+    for case in cases:
+        case["label"][:] = 1
+        case["label"][(slice(3, 17),) * spatial_dims] = 0
+    window = toy_windows(spatial_dims, cases=cases).bare(0)
+    assert not window.lesions.any() and window.scale < 0
+
+
 def test_data_without_lesions_is_refused() -> None:
     cases = [{**case, "label": 0 * case["label"]} for case in toy_cases(2)]
     with pytest.raises(ValueError, match="none of 2 cases has a lesion"):
