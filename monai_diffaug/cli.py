@@ -7,9 +7,9 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from monai_diffaug.commands import DISCLAIMER, calibrate, check, gallery, generate, init, replay, train
+from monai_diffaug.commands import DISCLAIMER, calibrate, check, gallery, generate, init, remove, replay, train
 
-COMMANDS = (generate, replay, gallery, init, check, train, calibrate)
+COMMANDS = (generate, replay, gallery, remove, init, check, train, calibrate)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,9 +10,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from monai_diffaug.engines.bank import Group, batch_of, device_of, select, take
-from monai_diffaug.engines.windows import NORMAL_TEXT
 from monai_diffaug.synthesis.diffusion import append_dims
 from monai_diffaug.synthesis.inpainter import Canvas, Inpainter
+from monai_diffaug.synthesis.prompts import NORMAL_TEXT
 
 
 def repainted(

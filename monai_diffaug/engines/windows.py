@@ -17,10 +17,10 @@ from monai_diffaug.synthesis import ImageFormat
 from monai_diffaug.synthesis.attributes import extent_of
 from monai_diffaug.synthesis.blend import paint_mask
 from monai_diffaug.synthesis.masks import NoRoomError, RandomMask
+from monai_diffaug.synthesis.prompts import NORMAL_TEXT
 from monai_diffaug.synthesis.resample import resample, resample_mask
 from monai_diffaug.synthesis.window import Window, WindowSampler
 
-NORMAL_TEXT = "normal tissue"
 LEAST_SQUARE = 12
 """Side of a lesion-free square in pixels below which it shows no tissue."""
 

@@ -126,8 +126,8 @@ def _in_folder(root: Path, others: Sequence[Path]) -> _Found:
 def _in_datalist(path: Path, section: str) -> _Found:
     """Return the images that a section of a datalist names.
 
-    The root is the datalist's folder, or that of the images of all sections if one lies elsewhere: so that a case has the
-    same id in whatever section it is.
+    The root is the datalist's folder, or that of the images of all sections if one lies elsewhere: so that a case has
+    the same id in whatever section it is.
     """
     datalist = read_datalist(path, section)
     folder = Path(os.path.abspath(path.parent))

@@ -116,10 +116,11 @@ def check_cases(
         notes += [(case.source, note) for note in loaded.stored.notes]
         digests[case.id] = file_digest(case.image)
         usable.append(case)
-    return CheckedCases(tuple(usable), digests, _fingerprint(usable, digests), tuple(bad), tuple(notes), binary)
+    return CheckedCases(tuple(usable), digests, fingerprint(usable, digests), tuple(bad), tuple(notes), binary)
 
 
-def _fingerprint(cases: Sequence[Case], digests: Mapping[str, str]) -> str:
+def fingerprint(cases: Sequence[Case], digests: Mapping[str, str]) -> str:
+    """Return one digest of all files of cases; ``digests`` are those of the images."""
     total = hashlib.sha256()
     for case in cases:
         others = [file_digest(path) if path else "" for path in (case.label, case.regions)]

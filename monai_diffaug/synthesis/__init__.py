@@ -36,10 +36,12 @@ from monai_diffaug.synthesis.masks import (
     RandomMask,
 )
 from monai_diffaug.synthesis.near_copies import NearCopies
+from monai_diffaug.synthesis.normal_gate import NormalGate
 from monai_diffaug.synthesis.planner import LesionPlan, Planner
 from monai_diffaug.synthesis.prompts import Abnormality, PromptBank
 from monai_diffaug.synthesis.provenance import AbnormalityRecord, Attempt, SynthesisRecord
 from monai_diffaug.synthesis.regions import Regions
+from monai_diffaug.synthesis.removal import LesionRemover, RemovalResult
 from monai_diffaug.synthesis.renderer import Renderer
 from monai_diffaug.synthesis.requests import SynthesisRequest
 from monai_diffaug.synthesis.rules import Background, BlackBorder, Glare, Lumen, Overlay
@@ -84,7 +86,10 @@ __all__ = [
     "Calibration",
     "NearCopies",
     "Verdict",
+    "NormalGate",
     "Renderer",
+    "LesionRemover",
+    "RemovalResult",
     "SceneMaker",
     "Stage",
     "AbnormalitySynthesizer",

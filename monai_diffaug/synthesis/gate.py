@@ -114,9 +114,7 @@ class QualityGate:
         """
         found = pred * (1 - known)
         covered = float((found * mask).sum() / mask.sum().clamp_min(1))
-        seen = covered >= self.before or _largest_part(found) >= max(
-            self.before * float(mask.sum()), 4 ** found[0].ndim
-        )
+        seen = covered >= self.before or largest_part(found) >= max(self.before * float(mask.sum()), 4 ** found[0].ndim)
         return (LESION_BEFORE,) if seen else ()
 
     def judge(
@@ -201,7 +199,7 @@ def outside_known(pred: Tensor, known: Tensor, mask: Tensor) -> Tensor:
     return torch.where(rim, 0.0, rest[0])[None]
 
 
-def _largest_part(found: Tensor) -> int:
+def largest_part(found: Tensor) -> int:
     """Return the measure of the largest connected part of a prediction, in cells."""
     components, _ = ndimage.label(found[0].numpy())
     return int(np.bincount(components.ravel())[1:].max(initial=0))

@@ -12,6 +12,8 @@ import numpy as np
 from monai_diffaug.synthesis.attributes import outline_word, size_word
 
 SIZE_WORDS = ("small", "medium", "large")
+NORMAL_TEXT = "normal tissue"
+"""The text of windows without a lesion: it paints none, and removes one."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from monai_diffaug.synthesis.gate import NEAR_COPY, SURE, QualityGate, Verdict, outside_known
 from monai_diffaug.synthesis.inpainter import Canvas, Inpainter
+from monai_diffaug.synthesis.normal_gate import NormalGate
 from monai_diffaug.synthesis.provenance import Attempt
 from monai_diffaug.synthesis.sites import Site, Work
 from monai_diffaug.synthesis.validator import LatentValidator, of_class
@@ -30,14 +31,15 @@ class Renderer:
         device: where the networks run.
         autocast: run the networks in bfloat16 where that loses little: faster on CPUs and GPUs made for it. Bytes
             differ from float32's.
-        classes: names of the abnormalities in the order of the validator's channels, where it has one for each.
+        classes: names of the abnormalities in the order of the validator's channels, where it has one for each; without
+            them what is seen of any class counts.
     """
 
     def __init__(
         self,
         inpainter: Inpainter,
         validator: LatentValidator,
-        gate: QualityGate,
+        gate: QualityGate | NormalGate,
         *,
         batch_size: int = 1,
         device: torch.device | str = "cpu",
@@ -177,17 +179,18 @@ class Renderer:
 
     def _predict(self, latents: Tensor, group: list[Site]) -> list[Tensor]:
         """Return where each member's class is seen outside known lesions, 0 or 1, (1, *size), on the CPU."""
-        channels = [self._channel(site) for site in group]
-        seen = [of_class(one[None], k)[0] for one, k in zip(self._probability(latents, group), channels, strict=False)]
+        seen = [self._own(one, site) for one, site in zip(self._probability(latents, group), group, strict=False)]
         return [outside_known((p > 0.5).float(), s.seen, s.mask) for s, p in zip(group, seen, strict=True)]
 
     def _probability(self, latents: Tensor, group: list[Site]) -> Tensor:
         sources = self._stack([site.source for site in group])
         return self.validator(latents, sources, group[0].plan.window.size).cpu()
 
-    def _channel(self, site: Site) -> int:
-        name = site.plan.abnormality.name
-        return self.classes.index(name) if name in self.classes else 0
+    def _own(self, probability: Tensor, site: Site) -> Tensor:
+        """Return the channel (1, *size) of a site's class, or the greatest of all where no classes are told."""
+        if not self.classes:
+            return probability.amax(0, keepdim=True)
+        return of_class(probability[None], self.classes.index(site.plan.abnormality.name))[0]
 
     def _canvas(self, group: list[Site]) -> Canvas:
         return Canvas(
@@ -224,7 +227,9 @@ class _EarlyRefusal:
     It looks once: a look costs a good part of a step, and is only worth it where the whole batch ends there.
     """
 
-    def __init__(self, gate: QualityGate, group: list[Site], predict: Callable[[Tensor], list[Tensor]]) -> None:
+    def __init__(
+        self, gate: QualityGate | NormalGate, group: list[Site], predict: Callable[[Tensor], list[Tensor]]
+    ) -> None:
         self.gate, self.group, self.predict = gate, group, predict
         self.looked = False
         self.verdicts: dict[int, Verdict] = {}

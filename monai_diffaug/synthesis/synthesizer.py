@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from monai_diffaug.synthesis.provenance import AbnormalityRecord, SynthesisRecor
 from monai_diffaug.synthesis.renderer import Renderer
 from monai_diffaug.synthesis.requests import SynthesisRequest, checked, from_fields, like
 from monai_diffaug.synthesis.sites import Site
+from monai_diffaug.synthesis.streams import finished
 from monai_diffaug.synthesis.window import bounding_box
 
 
@@ -54,10 +54,6 @@ class _Begun:
     asked: SynthesisRequest
     case: SynthesisRequest
     sites: list[Site]
-
-    @property
-    def finished(self) -> bool:
-        return all(site.finished for site in self.sites)
 
 
 class AbnormalitySynthesizer:
@@ -135,20 +131,9 @@ class AbnormalitySynthesizer:
             requests: ``SynthesisRequest`` objects or mappings of their fields.
             audit: keep the pixels of refused samples too (``SynthesisResult.refused``).
         """
-        waiting = enumerate(requests)
-        begun: list[_Begun] = []
-        while True:
-            pending = [site for sample in begun for site in sample.sites if not site.finished]
-            group = self.renderer.together(pending)
-            missing = self.renderer.batch_size - len(group)
-            if fresh := [self._begin(index, request) for index, request in islice(waiting, missing)]:
-                begun += fresh
-            elif group:
-                self.renderer.work(group, audit=audit)
-            else:
-                return
-            yield from ((sample.index, self._finish(sample)) for sample in begun if sample.finished)
-            begun = [sample for sample in begun if not sample.finished]
+        begun = (self._begin(index, request) for index, request in enumerate(requests))
+        for sample in finished(begun, self.renderer, audit=audit):
+            yield sample.index, self._finish(sample)
 
     def _begin(self, index: int, request: SynthesisRequest | Mapping[str, Any]) -> _Begun:
         asked = request if isinstance(request, SynthesisRequest) else from_fields(request)

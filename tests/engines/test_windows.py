@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from monai_diffaug.engines.windows import NORMAL_TEXT, TrainingWindow
+from monai_diffaug.engines.windows import TrainingWindow
+from monai_diffaug.synthesis.prompts import NORMAL_TEXT
 from tests.tiny_training import toy_cases, toy_windows
 from tests.toys import GRIDS
 
