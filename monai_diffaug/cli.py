@@ -7,9 +7,9 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from monai_diffaug.commands import DISCLAIMER, calibrate, gallery, generate, replay, train
+from monai_diffaug.commands import DISCLAIMER, calibrate, export, gallery, generate, replay, train
 
-COMMANDS = (generate, replay, gallery, train, calibrate)
+COMMANDS = (generate, replay, gallery, export, train, calibrate)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

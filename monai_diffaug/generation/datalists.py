@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of the training split.
+    """One entry of a split.
 
     Args:
         name: how to speak of it, its place counted from 1.
@@ -28,14 +28,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Datalist:
-    """A datalist's training entries, and its other splits as they are."""
+    """The entries of one split of a datalist, and its other splits as they are."""
 
     entries: tuple[Entry, ...]
     passthrough: dict[str, Any]
 
 
-def read_datalist(path: Path) -> Datalist:
-    """Read a datalist file: an object with a list `training`, or a bare list.
+def read_datalist(path: Path, split: str = "training") -> Datalist:
+    """Read a datalist file: an object with a list `training` (or that of another split), or a bare list.
 
     Raises:
         ValueError: when the file cannot be read as one; the sentence names it and the remedy.
@@ -43,13 +43,13 @@ def read_datalist(path: Path) -> Datalist:
     content = _parsed(path)
     if isinstance(content, list):
         content = {"training": content}
-    training = content.get("training") if isinstance(content, dict) else None
-    if not isinstance(training, list):
+    chosen = content.get(split) if isinstance(content, dict) else None
+    if not isinstance(chosen, list):
         raise ValueError(
-            f'{path} holds no list "training"; give a datalist such as {{"training": [{{"image": "a.png"}}]}}'
+            f'{path} holds no list "{split}"; give a datalist such as {{"training": [{{"image": "a.png"}}]}}'
         )
-    entries = tuple(_entry(f"entry {number}", one) for number, one in enumerate(training, start=1))
-    return Datalist(entries, {key: one for key, one in content.items() if key != "training" and _is_split(one)})
+    entries = tuple(_entry(f"entry {number}", one) for number, one in enumerate(chosen, start=1))
+    return Datalist(entries, {key: one for key, one in content.items() if key != split and _is_split(one)})
 
 
 def _parsed(path: Path) -> Any:

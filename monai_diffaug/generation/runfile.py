@@ -45,6 +45,7 @@ def describe_run(
         "weights": dict(synthesizer.weights),
         "thresholds": synthesizer.renderer.gate.thresholds(),
         "max_attempts": synthesizer.planner.max_attempts,
+        "classes": {one.name: one.value for one in synthesizer.planner.abnormalities},
         "intensity_range": list(synthesizer.images.intensity_range),
         "dtype": "float32",
         "batch_size": synthesizer.renderer.batch_size,
