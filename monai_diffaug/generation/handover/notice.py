@@ -20,7 +20,7 @@ def write_notice(folder: Path, generated: GeneratedSet, *, synthetic: int, real:
     weights = [f"  {name}  {digest}" for name, digest in generated.run["weights"].items()]
     lines = [
         f"{synthetic} of the {synthetic + real} cases here are SYNTHETIC: abnormalities were painted into images.",
-        "Their ids end in __kNN. For research and training only, not for diagnosis.",
+        "The file beside this page names each. For research and training only, not for diagnosis.",
         "",
         f"Made by {generated.made_by}.",
         "Weights (sha256):" if weights else "Made without weights.",
@@ -28,6 +28,8 @@ def write_notice(folder: Path, generated: GeneratedSet, *, synthetic: int, real:
         "",
         "Data terms of the bundle:",
         generated.data_terms or "none stated",
+        "",
+        "The images that were painted into stay under their own terms too.",
     ]
     if real:
         lines += [
