@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from monai.data import load_decathlon_datalist
 
 from monai_diffaug.cli import main
 from tests.handover_sets import CLASSES, Sets, export, make_sets
-from tests.runs import contents, generate, lesion, manifest, pixels, write_frames, write_picture
+from tests.runs import REFUSING, bundle_copy, contents, generate, lesion, manifest, pixels, write_frames, write_picture
 
 NNUNET = "Dataset501_Toy"
 
@@ -228,6 +229,29 @@ def test_the_table_has_a_row_for_each_lesion(sets, tmp_path):
             row["accepted"] == str(one["attempts"][-1]["accepted"]).lower() and json.loads(row["bbox"]) == one["bbox"]
         )
         assert bool(row["image_sha256"]) == line["accepted"]
+
+
+def test_refused_samples_are_in_the_table_alone(tmp_path, capsys):
+    images, bundle = write_frames(tmp_path / "in", "a.png", "b.png"), bundle_copy(tmp_path / "bundle", **REFUSING)
+    assert generate(images, tmp_path / "out", "--num", "2", bundle=bundle) == 3
+    lines = manifest(tmp_path / "out")
+    nowhere = {"abnormalities": [], "attempts": [{"accepted": False, "reasons": ["no room"]}]}
+    text = "".join(json.dumps(line) + "\n" for line in (lines[0], {**lines[1], **nowhere}))
+    (tmp_path / "out" / "manifest.jsonl").write_text(text)
+    assert export("csv", tmp_path / "out", tmp_path / "t") == 0
+    with (tmp_path / "t" / "provenance.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    told = [(row["sample"], row["lesion"], row["accepted"], row["reasons"], row["image"]) for row in rows]
+    assert told == [("a__k00", "1", "false", "overlap too low", ""), ("b__k00", "", "false", "no room", "")]
+    assert export("monai", tmp_path / "out", tmp_path / "m") == 2
+    assert "holds no accepted sample, so there is nothing to hand over" in capsys.readouterr().err
+
+
+def test_a_file_that_is_gone(binary, tmp_path, capsys):
+    shutil.copytree(binary / "out", tmp_path / "out")
+    (tmp_path / "out" / "labels" / "a__k00.png").unlink()
+    assert export("coco", tmp_path / "out", tmp_path / "c") == 2
+    assert "a__k00: its label labels/a__k00.png is missing" in capsys.readouterr().err
 
 
 class TestBinaryLabels:

@@ -63,8 +63,10 @@ def gather(generated: GeneratedSet, real: Sequence[RealCase] = (), grouping: Gro
     name, which may be the same image in another format.
 
     Raises:
-        ValueError: when a sample and a real case have the same id.
+        ValueError: when no sample was accepted, or one has the id of a real case.
     """
+    if not generated.accepted:
+        raise ValueError(f"{generated.folder} holds no accepted sample, so there is nothing to hand over")
     shown = _Shown(real)
     synthetic = []
     for line in generated.accepted:

@@ -37,6 +37,8 @@ class ClassTable:
             raise ValueError(
                 f"classes need values from 1, each its own, got {dict(self.values)}; see --class NAME=VALUE"
             )
+        if "background" in self.values:
+            raise ValueError("background is the value 0 everywhere, so no class can be called so; rename it")
         if max(self.values.values()) > np.iinfo(np.uint16).max:
             raise ValueError(f"class values must fit 16 bits, got {dict(self.values)}")
 

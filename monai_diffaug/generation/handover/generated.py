@@ -51,12 +51,10 @@ def read_generated(folder: Path) -> GeneratedSet:
 
     Raises:
         FileNotFoundError: when it has no manifest or no ``run.json``.
-        ValueError: when one is broken, nothing was accepted, or a file of an accepted sample is missing.
+        ValueError: when one is broken, or a file of an accepted sample is missing.
     """
     lines = manifest.read(folder / manifest.NAME)
     found = GeneratedSet(folder, read_run(folder), tuple(lines))
-    if not found.accepted:
-        raise ValueError(f"{folder / manifest.NAME} holds no accepted sample, so there is nothing to hand over")
     for line in found.accepted:
         for kind in ("image", "mask", "label"):
             if line[kind] is None or not (folder / line[kind]).is_file():

@@ -29,12 +29,6 @@ def write_notice(folder: Path, generated: GeneratedSet, *, synthetic: int, real:
         "Data terms of the bundle:",
         generated.data_terms or "none stated",
         "",
-        "The images that were painted into stay under their own terms too.",
+        "Real cases stay under their own terms, and so do the images that were painted into.",
     ]
-    if real:
-        lines += [
-            "",
-            f"The {real} real cases stay under the terms of whoever they come from, and so do the images that",
-        ]
-        lines += ["the synthetic cases were painted into."]
     (folder / NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")

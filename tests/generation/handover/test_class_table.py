@@ -47,7 +47,7 @@ def test_what_no_class_has(classes, values, sentence):
         ClassTable(classes).plain(label(2, *values), "a.png")
 
 
-@pytest.mark.parametrize("classes", [{}, {"a": 0}, {"a": 1, "b": 1}, {"a": 70000}])
+@pytest.mark.parametrize("classes", [{}, {"a": 0}, {"a": 1, "b": 1}, {"a": 70000}, {"background": 1}])
 def test_what_is_no_table(classes):
     with pytest.raises(ValueError, match="class"):
         ClassTable(classes)
