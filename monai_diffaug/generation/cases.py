@@ -77,7 +77,7 @@ class _Found:
 
 
 def find_cases(
-    images: Path, labels: Path | None = None, regions: Path | None = None, *, section: str = "training"
+    images: Path, labels: Path | None = None, regions: Path | None = None, *, split: str = "training"
 ) -> CaseList:
     """Find images with their labels and regions.
 
@@ -85,14 +85,14 @@ def find_cases(
         images: a folder, searched with its subfolders, or a datalist in JSON.
         labels: folder of labels, paired by path below it without suffix; a datalist's own labels come first.
         regions: folder of allowed regions, paired alike.
-        section: the datalist's list to read.
+        split: the datalist's list to read.
 
     Raises:
         ValueError: when a path does not exist, nothing is found, or two images would get the same id.
     """
     given = {kind: folder for kind, folder in (("label", labels), ("regions", regions)) if folder is not None}
     partners = {kind: Partners(kind, folder) for kind, folder in given.items()}
-    found = _found(images, tuple(given.values()), section)
+    found = _found(images, tuple(given.values()), split)
     cases, bad = [], list(found.bad)
     for candidate in found.candidates:
         try:
@@ -104,11 +104,11 @@ def find_cases(
     return CaseList(found.root, _sorted_by_id(cases), tuple(sorted(bad)), found.passthrough, images.is_dir())
 
 
-def _found(images: Path, others: Sequence[Path], section: str) -> _Found:
+def _found(images: Path, others: Sequence[Path], split: str) -> _Found:
     if images.is_dir():
         return _in_folder(images, others)
     if images.is_file() and images.suffix.lower() == ".json":
-        return _in_datalist(images, section)
+        return _in_datalist(images, split)
     what = "is neither a folder nor a .json datalist" if images.exists() else "does not exist"
     raise ValueError(f"{images} {what}; give a folder of images or a MONAI datalist")
 
@@ -123,13 +123,13 @@ def _in_folder(root: Path, others: Sequence[Path]) -> _Found:
     return _Found(root, [_Candidate(path) for path in walk(root, others) if split_suffix(path.name)[1] in known])
 
 
-def _in_datalist(path: Path, section: str) -> _Found:
-    """Return the images that a section of a datalist names.
+def _in_datalist(path: Path, split: str) -> _Found:
+    """Return the images that one split of a datalist names.
 
-    The root is the datalist's folder, or that of the images of all sections if one lies elsewhere: so that a case has
-    the same id in whatever section it is.
+    The root is the datalist's folder, or that of the images of all splits if one lies elsewhere: so that a case has
+    the same id in whatever split it is.
     """
-    datalist = read_datalist(path, section)
+    datalist = read_datalist(path, split)
     folder = Path(os.path.abspath(path.parent))
     named = [
         _Candidate(

@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of the training split.
+    """One entry of a split.
 
     Args:
         name: how to speak of it, its place counted from 1.
@@ -28,7 +28,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Datalist:
-    """A datalist's training entries, and its other splits as they are."""
+    """The entries of one split of a datalist, and its other splits as they are."""
 
     entries: tuple[Entry, ...]
     passthrough: dict[str, Any]
@@ -42,8 +42,8 @@ class Datalist:
         return [one for one in named if isinstance(one, str) and one]
 
 
-def read_datalist(path: Path, section: str = "training") -> Datalist:
-    """Read a datalist file: an object with a list `training` (or another section), or a bare list.
+def read_datalist(path: Path, split: str = "training") -> Datalist:
+    """Read a datalist file: an object with a list `training` (or another split), or a bare list.
 
     Raises:
         ValueError: when the file cannot be read as one; the sentence names it and the remedy.
@@ -51,13 +51,13 @@ def read_datalist(path: Path, section: str = "training") -> Datalist:
     content = _parsed(path)
     if isinstance(content, list):
         content = {"training": content}
-    training = content.get(section) if isinstance(content, dict) else None
+    training = content.get(split) if isinstance(content, dict) else None
     if not isinstance(training, list):
         raise ValueError(
-            f'{path} holds no list "{section}"; give a datalist such as {{"training": [{{"image": "a.png"}}]}}'
+            f'{path} holds no list "{split}"; give a datalist such as {{"training": [{{"image": "a.png"}}]}}'
         )
     entries = tuple(_entry(f"entry {number}", one) for number, one in enumerate(training, start=1))
-    return Datalist(entries, {key: one for key, one in content.items() if key != section and _is_split(one)})
+    return Datalist(entries, {key: one for key, one in content.items() if key != split and _is_split(one)})
 
 
 def _parsed(path: Path) -> Any:

@@ -89,7 +89,7 @@ def _listed(data: Path, split: str, patient: str | None) -> CaseList:
     key = next((key for key in DATALIST_KEYS.get(split, (split,)) if key == "training" or there.get(key)), None)
     if key is None:
         raise ValueError(f"{data} has no cases under {' or '.join(DATALIST_KEYS.get(split, (split,)))}; add them")
-    return find_cases(data, section=key)
+    return find_cases(data, split=key)
 
 
 def _divided(found: CaseList, split: str, patient: str | None) -> CaseList:
