@@ -12,10 +12,13 @@
     -> ``validator``     latent to predicted mask
     -> ``gate``          intended and predicted mask to verdict (``calibration``, ``near_copies``)
     -> ``blend``         composite; outside the paint mask not one bit changes
-    -> ``renderer``      the four stages above on ``sites``, deterministic, at a fixed batch shape
+    -> ``renderer``      the four stages above on ``sites``, deterministic, at a fixed batch shape (``streams``: many)
     -> ``labels``        merge into the label map
     -> ``provenance``    the record
     -> ``synthesizer``   all of it: one sample from one seed
+
+``image, label, seed``
+    -> ``removal``       the image without its lesions, judged by ``normal_gate``
 
 ``seed`` -> ``scenes``   a normal image from noise, through overlapping windows (``tiles``)
 """
