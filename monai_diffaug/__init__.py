@@ -17,10 +17,19 @@ if TYPE_CHECKING:
     from monai_diffaug.synthesis import AbnormalitySynthesizer, SynthesisRecord, SynthesisRequest, SynthesisResult
     from monai_diffaug.transforms import (
         FixedPool,
+        LesionDonors,
+        RandCarveMix,
+        RandCarveMixD,
+        RandCarveMixd,
+        RandCarveMixDict,
         RandDiffusionAbnormality,
         RandDiffusionAbnormalityD,
         RandDiffusionAbnormalityd,
         RandDiffusionAbnormalityDict,
+        RandLesionCopyPaste,
+        RandLesionCopyPasteD,
+        RandLesionCopyPasted,
+        RandLesionCopyPasteDict,
         RandPooledAbnormalityD,
         RandPooledAbnormalityd,
         RandPooledAbnormalityDict,
@@ -45,6 +54,15 @@ __all__ = [
     "RandPooledAbnormalityd",
     "RandPooledAbnormalityD",
     "RandPooledAbnormalityDict",
+    "LesionDonors",
+    "RandLesionCopyPaste",
+    "RandLesionCopyPasted",
+    "RandLesionCopyPasteD",
+    "RandLesionCopyPasteDict",
+    "RandCarveMix",
+    "RandCarveMixd",
+    "RandCarveMixD",
+    "RandCarveMixDict",
 ]
 
 _HOMES = {
@@ -64,6 +82,15 @@ _HOMES = {
     "RandPooledAbnormalityd": "monai_diffaug.transforms",
     "RandPooledAbnormalityD": "monai_diffaug.transforms",
     "RandPooledAbnormalityDict": "monai_diffaug.transforms",
+    "LesionDonors": "monai_diffaug.transforms",
+    "RandLesionCopyPaste": "monai_diffaug.transforms",
+    "RandLesionCopyPasted": "monai_diffaug.transforms",
+    "RandLesionCopyPasteD": "monai_diffaug.transforms",
+    "RandLesionCopyPasteDict": "monai_diffaug.transforms",
+    "RandCarveMix": "monai_diffaug.transforms",
+    "RandCarveMixd": "monai_diffaug.transforms",
+    "RandCarveMixD": "monai_diffaug.transforms",
+    "RandCarveMixDict": "monai_diffaug.transforms",
 }
 
 

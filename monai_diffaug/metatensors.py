@@ -55,11 +55,11 @@ def rewrap(data: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return wrapped
 
 
-def described(image: torch.Tensor, meta: dict[str, Any]) -> torch.Tensor:
+def described(image: torch.Tensor, meta: dict[str, Any], *, key: str = META_KEY) -> torch.Tensor:
     """Return the image with the record in its metadata; a plain tensor has none to write to."""
     if not isinstance(image, MetaTensor):
         return image
     copy = MetaTensor(image.as_tensor())
     copy.copy_meta_from(image)
-    copy.meta[META_KEY] = meta
+    copy.meta[key] = meta
     return copy
