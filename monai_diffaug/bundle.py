@@ -197,6 +197,13 @@ def _overrides(file: Path, kind: str) -> bool:
     return read_json(file).get(kind) == file.stem
 
 
+def bundle_entry(bundle: Bundle, name: str) -> Any:
+    """Return an entry of a bundle's ``common.json`` as it is evaluated, None where there is none."""
+    parser = read_configs(config_files(bundle.root))
+    parser.update({"bundle_root": str(bundle.root)})
+    return parser.get_parsed_content(name) if name in parser.config else None
+
+
 def pick_device(device: str | torch.device) -> torch.device:
     """Return the device; ``auto`` is CUDA where there is one. Each process of torchrun has a CUDA device of its own.
 

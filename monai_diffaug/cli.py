@@ -7,9 +7,21 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from monai_diffaug.commands import DISCLAIMER, calibrate, check, export, gallery, generate, init, remove, replay, train
+from monai_diffaug.commands import (
+    DISCLAIMER,
+    calibrate,
+    check,
+    export,
+    gallery,
+    generate,
+    init,
+    misses,
+    remove,
+    replay,
+    train,
+)
 
-COMMANDS = (generate, replay, gallery, remove, export, init, check, train, calibrate)
+COMMANDS = (generate, replay, gallery, remove, misses, export, init, check, train, calibrate)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

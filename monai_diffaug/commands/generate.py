@@ -32,6 +32,7 @@ def add(commands: Any) -> None:
     arg("--variant", help="the bundle's config for other images, e.g. volume (default: by the images)")
     arg("--abnormality", metavar="NAME", help="class to paint, where the bundle has several")
     arg("--counts", type=float, nargs="+", metavar="W", help="weights of 1, 2, 3 ... abnormalities in one image")
+    arg("--misses", type=Path, metavar="CSV", help="draw sizes, places and looks where a model misses lesions")
     arg("--prompts", default="standard", metavar="BANK", help='minimal, standard, extended, or "your own text"')
     arg("--on-existing", choices=("beside", "skip"), default="beside", help="images that have lesions already")
     arg("--batch-size", type=int, default=1, metavar="B", help="fixed batch shape; part of what the bytes depend on")
@@ -50,24 +51,15 @@ def _after(args: argparse.Namespace) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Make the set and say how it went."""
-    from monai_diffaug.bundle import describe, load_synthesizer, open_bundle
+    from monai_diffaug.bundle import bundle_entry, describe, load_synthesizer, open_bundle
     from monai_diffaug.generation.cases import find_cases
+    from monai_diffaug.generation.misses import aimed
     from monai_diffaug.generation.offline import OfflineGenerator
-    from monai_diffaug.generation.order import Order
     from monai_diffaug.generation.runfile import refuse_nesting
 
     if args.batch_size < 1:
         raise ValueError(f"--batch-size must be 1 or more, got {args.batch_size}")
-    own_text = args.prompts not in LEVELS
-    order = Order(
-        num=args.num,
-        ratio=args.ratio,
-        per_image=args.per_image,
-        seed=args.seed,
-        prompt=args.prompts if own_text else None,
-        abnormality=args.abnormality,
-        on_existing=args.on_existing,
-    )
+    order, own_text = _order(args), args.prompts not in LEVELS
     bundle = open_bundle(args.bundle)
     refuse_nesting(args.images, args.output)
     found = find_cases(args.images, args.labels, args.regions)
@@ -83,12 +75,28 @@ def run(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         counts=args.counts,
     )
+    synthesizer = aimed(synthesizer, args.misses, bundle_entry(bundle, "attribute_cuts"))
     synthesizer.planner.check_order(order.prompt, order.abnormality)
     about = describe(bundle, preset=args.preset, variant=variant, prompts=bank)
     generator = OfflineGenerator(synthesizer, order, about, audit=args.audit, resume=args.resume)
     if args.dry_run:
         return _dry_run(generator, found)
     return _report_run(generator(found, args.output), args.output)
+
+
+def _order(args: argparse.Namespace) -> Any:
+    """Return what is asked for."""
+    from monai_diffaug.generation.order import Order
+
+    return Order(
+        num=args.num,
+        ratio=args.ratio,
+        per_image=args.per_image,
+        seed=args.seed,
+        prompt=args.prompts if args.prompts not in LEVELS else None,
+        abnormality=args.abnormality,
+        on_existing=args.on_existing,
+    )
 
 
 def _report_run(summary: Any, output: Path) -> int:

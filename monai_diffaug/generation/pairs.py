@@ -38,9 +38,13 @@ def read_pairs(
     Raises:
         ValueError: when nothing is found or a file cannot be used; names the first of them.
     """
-    found = find_split(Path(data), split, patient=patient)
+    return read_found(find_split(Path(data), split, patient=patient), images, name=split)
+
+
+def read_found(found: CaseList, images: ImageFormat, *, name: str = "images") -> list[dict[str, Any]]:
+    """Read cases that were found, as ``read_pairs`` does; ``name`` is for the progress bar."""
     pairs, bad = [], list(found.bad)
-    for case in tqdm(found.cases, desc=f"read {split}", disable=None):
+    for case in tqdm(found.cases, desc=f"read {name}", disable=None):
         try:
             pairs.append(_pair(case, images))
         except ValueError as error:
@@ -48,7 +52,7 @@ def read_pairs(
     if bad:
         first = "; ".join(one if source in one else f"{source}: {one}" for source, one in bad[:TOLD])
         more = f"; and {len(bad) - TOLD} more" if len(bad) > TOLD else ""
-        raise ValueError(f"{len(bad)} training files cannot be used: {first}{more}")
+        raise ValueError(f"{len(bad)} files cannot be used: {first}{more}")
     return pairs
 
 

@@ -46,6 +46,7 @@ def describe_run(
         "thresholds": synthesizer.renderer.gate.thresholds(),
         "max_attempts": synthesizer.planner.max_attempts,
         "counts": [round(float(weight), 6) for weight in synthesizer.planner.counts],
+        **({} if synthesizer.targets is None else {"targets": synthesizer.targets.summary()}),
         "classes": {one.name: one.value for one in synthesizer.planner.abnormalities},
         "intensity_range": list(synthesizer.images.intensity_range),
         "dtype": "float32",

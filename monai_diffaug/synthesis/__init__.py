@@ -2,9 +2,9 @@
 
 ``image, label, seed``
     -> ``images``        what images a bundle takes; values are never guessed
-    -> ``requests``      what a caller asks for, checked once
+    -> ``requests``      what a caller asks for, checked once (``targets``: drawn from a model's misses)
     -> ``regions``       where an abnormality may lie (``rules``: border, glare, lumen, overlays)
-    -> ``masks``         shape, size (``sizes``) and place
+    -> ``masks``         shape, size (``sizes``) and place (``places``: near a wanted one; ``class_masks``)
     -> ``prompts``       text that fits the drawn mask (``attributes``: the words, measured)
     -> ``window``        the box around the mask (``resample``: to the network grid and back)
     -> ``planner``       the stages above, drawn from one seed
@@ -26,14 +26,15 @@
 from __future__ import annotations
 
 from monai_diffaug.synthesis.calibration import Calibration
+from monai_diffaug.synthesis.class_masks import MasksByClass
 from monai_diffaug.synthesis.gate import QualityGate, Verdict
 from monai_diffaug.synthesis.images import ImageFormat
 from monai_diffaug.synthesis.inpainter import Canvas, Inpainter, TextureInpainter
 from monai_diffaug.synthesis.latent_diffusion import LatentDiffusionInpainter
 from monai_diffaug.synthesis.masks import (
+    AimedSampler,
     FormulaShapes,
     MaskSampler,
-    MasksByClass,
     NoRoomError,
     OutlineBank,
     RandomMask,
@@ -51,12 +52,16 @@ from monai_diffaug.synthesis.rules import Background, BlackBorder, Glare, Lumen,
 from monai_diffaug.synthesis.scenes import SceneMaker, Stage
 from monai_diffaug.synthesis.sizes import EmpiricalSize, PhysicalSize, RelativeSize
 from monai_diffaug.synthesis.synthesizer import AbnormalitySynthesizer, SynthesisResult
+from monai_diffaug.synthesis.targets import LesionOutcome, MissTargets, Target
 from monai_diffaug.synthesis.validator import ChangeValidator, LatentValidator, NetworkValidator
 from monai_diffaug.synthesis.window import Window, WindowSampler
 
 __all__ = [
     "ImageFormat",
     "SynthesisRequest",
+    "Target",
+    "MissTargets",
+    "LesionOutcome",
     "Regions",
     "BlackBorder",
     "Glare",
@@ -64,6 +69,7 @@ __all__ = [
     "Overlay",
     "Background",
     "MaskSampler",
+    "AimedSampler",
     "RandomMask",
     "MasksByClass",
     "FormulaShapes",

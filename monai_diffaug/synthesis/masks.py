@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from scipy import ndimage
 
-from monai_diffaug.synthesis.sizes import RelativeSize, Size
+from monai_diffaug.synthesis.places import place_nearest
+from monai_diffaug.synthesis.sizes import Size
 from monai_diffaug.synthesis.window import bounding_box
 
 Shape = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -23,6 +24,22 @@ class MaskSampler(Protocol):
 
     def __call__(self, allowed: np.ndarray, spacing: Sequence[float], rng: np.random.Generator) -> np.ndarray:
         """Return a bool mask (*spatial) for ``allowed`` bool (*spatial); ``spacing`` in mm, 1 where unknown."""
+
+
+@runtime_checkable
+class AimedSampler(Protocol):
+    """Draw a mask near a wanted size and place: what a ``MaskSampler`` needs besides, to follow targets."""
+
+    def around(
+        self,
+        allowed: np.ndarray,
+        spacing: Sequence[float],
+        rng: np.random.Generator,
+        *,
+        extent: float,
+        centre: Sequence[float],
+    ) -> np.ndarray:
+        """Return a bool mask (*spatial); ``extent`` and ``centre`` as in ``Target``."""
 
 
 class FormulaShapes:
@@ -142,6 +159,51 @@ class RandomMask:
         mask = _place(blob, allowed, np.flatnonzero(allowed), rng)
         return self._shrunk(diameter, allowed, spacing, rng) if mask is None else mask
 
+    def around(
+        self,
+        allowed: np.ndarray,
+        spacing: Sequence[float],
+        rng: np.random.Generator,
+        *,
+        extent: float,
+        centre: Sequence[float],
+    ) -> np.ndarray:
+        """Return a mask of the wanted extent, at the allowed place that is nearest to the wanted one and holds it.
+
+        One shape is drawn; it is shrunk only where it fits nowhere.
+
+        Args:
+            allowed, spacing, rng: as for a call.
+            extent: longest side of the mask's box, as a fraction of the image's shortest side.
+            centre: middle of the mask's box on each axis, as fractions in [0, 1].
+
+        Raises:
+            NoRoomError: when nothing fits down to ``min_pixels``.
+        """
+        wanted = extent * min(n * s for n, s in zip(allowed.shape, spacing, strict=True))
+        seed = int(rng.integers(2**62))
+        blob = self._sized(wanted, spacing, seed)
+        while blob.sum() < self.min_pixels:
+            wanted *= 1.25
+            blob = self._sized(wanted, spacing, seed)
+        while blob.sum() >= self.min_pixels:
+            mask = place_nearest(blob, allowed, spacing, centre)
+            if mask is not None:
+                return mask
+            wanted *= 0.85
+            blob = self._sized(wanted, spacing, seed)
+        raise self._no_room(allowed)
+
+    def _sized(self, extent: float, spacing: Sequence[float], seed: int) -> np.ndarray:
+        """Return the blob of one seed whose box is ``extent`` long: shapes vary, so that its diameter is searched."""
+        diameter = extent
+        for _ in range(3):
+            blob = self._blob(diameter, spacing, np.random.default_rng(seed))
+            if not blob.any():
+                break
+            diameter *= extent / max(n * s for n, s in zip(blob.shape, spacing, strict=True))
+        return blob
+
     def _shrunk(
         self, diameter: float, allowed: np.ndarray, spacing: Sequence[float], rng: np.random.Generator
     ) -> np.ndarray:
@@ -157,7 +219,10 @@ class RandomMask:
             if mask is not None:
                 return mask
             diameter *= 0.85
-        raise NoRoomError(
+        raise self._no_room(allowed)
+
+    def _no_room(self, allowed: np.ndarray) -> NoRoomError:
+        return NoRoomError(
             f"no allowed place holds an abnormality: {int(allowed.sum())} of {allowed.size} pixels are allowed, "
             f"but none fits {self.min_pixels} connected ones; widen the regions or draw smaller sizes"
         )
@@ -170,54 +235,6 @@ class RandomMask:
         )
         blob = largest_component(self.shape(np.stack(grid).astype(np.float32), rng))
         return blob[_box(blob)] if blob.any() else blob
-
-
-class MasksByClass:
-    """A mask sampler for each class of abnormality: a microaneurysm is no exudate.
-
-    Called without a class, one is drawn.
-
-    Args:
-        samplers: class -> sampler.
-
-    Example:
-        >>> samplers = MasksByClass.from_extents({"cyst": (0.1, 0.2), "tumour": (0.4, 0.5)})
-        >>> mask = samplers.of("cyst")(np.ones((100, 100), bool), (1, 1), np.random.default_rng(0))
-        >>> int(mask.any(0).sum()) <= 24
-        True
-    """
-
-    def __init__(self, samplers: Mapping[str, MaskSampler]) -> None:
-        if not samplers:
-            raise ValueError("masks by class need at least one class, got none")
-        self.samplers = dict(samplers)
-
-    @classmethod
-    def from_extents(cls, extents: Mapping[str, Sequence[float]], *, min_pixels: int = 12) -> MasksByClass:
-        """Return samplers of shapes by formula whose extents are between two shares of the image's shortest side."""
-        shape = FormulaShapes()
-        return cls(
-            {
-                name: RandomMask(shape, RelativeSize(low, high), min_pixels=min_pixels)
-                for name, (low, high) in extents.items()
-            }
-        )
-
-    def of(self, name: str) -> MaskSampler:
-        """Return the sampler of a class.
-
-        Raises:
-            ValueError: when there is none.
-        """
-        if name not in self.samplers:
-            raise ValueError(f"no sizes are known of {name!r}; known are {', '.join(self.samplers)}")
-        return self.samplers[name]
-
-    def __call__(self, allowed: np.ndarray, spacing: Sequence[float], rng: np.random.Generator) -> np.ndarray:
-        """Return a mask of any class."""
-        names = list(self.samplers)
-        name = names[int(rng.integers(len(names)))] if len(names) > 1 else names[0]
-        return self.samplers[name](allowed, spacing, rng)
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:

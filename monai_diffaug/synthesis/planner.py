@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from monai_diffaug.synthesis.attributes import size_word
 from monai_diffaug.synthesis.blend import paint_mask
-from monai_diffaug.synthesis.masks import MaskSampler, MasksByClass, NoRoomError
+from monai_diffaug.synthesis.class_masks import MasksByClass
+from monai_diffaug.synthesis.masks import AimedSampler, MaskSampler, NoRoomError
 from monai_diffaug.synthesis.prompts import SIZE_WORDS, Abnormality, PromptBank, split_words
 from monai_diffaug.synthesis.regions import Regions
 from monai_diffaug.synthesis.requests import SynthesisRequest
+from monai_diffaug.synthesis.targets import MissTargets
 from monai_diffaug.synthesis.window import Window, WindowSampler
 
 
@@ -103,6 +105,7 @@ class Planner:
                     raise
                 break  # fewer than drawn: the image is full
             allowed = allowed & ~plans[-1].paint
+            request = replace(request, target=None)  # it was for the first
         return tuple(plans)
 
     def check_order(self, prompt: str | None, abnormality: str | None) -> None:
@@ -117,6 +120,14 @@ class Planner:
             asked = f", but {abnormality!r} was asked for" if abnormality else "; one at a time can be asked for"
             raise ValueError(f"prompt {prompt!r} names the class {' and '.join(named)}{asked}")
 
+    def check_targets(self, targets: MissTargets) -> None:
+        """Raise ValueError or TypeError where this planner cannot follow the targets; warn of words without effect."""
+        for one in self.abnormalities:
+            _aimed(self._sampler(one.name))
+        for name in sorted({one.abnormality for one in targets.outcomes if one.abnormality is not None}):
+            self._known(name)
+        self.prompts.check_wanted([targets.words(one) for one in targets.outcomes])
+
     def _draw(
         self,
         request: SynthesisRequest,
@@ -124,12 +135,12 @@ class Planner:
         others: Sequence[LesionPlan],
         rng: np.random.Generator,
     ) -> LesionPlan:
-        spacing = _spacing(request, allowed)
+        spacing, target = _spacing(request, allowed), request.target
         abnormality = self._class(request, rng)
         mask, paint = self._apart(request, abnormality.name, allowed, others, rng)
         prompt = request.prompt
         if prompt is None:
-            prompt = self.prompts.draw(abnormality, mask, spacing, rng)
+            prompt = self.prompts.draw(abnormality, mask, spacing, rng, None if target is None else target.words)
         else:
             self.prompts.check_size(prompt, mask, spacing)
         window = self.windows(mask, spacing, rng, paint)
@@ -146,12 +157,25 @@ class Planner:
         words = set(split_words(prompt or ""))
         return [one for one in self.abnormalities if words.issuperset(split_words(one.name))]
 
-    def _class(self, request: SynthesisRequest, rng: np.random.Generator) -> Abnormality:
+    def _known(self, text: str) -> Abnormality:
+        """Return the class that goes by a text."""
+        for one in self.abnormalities:
+            if one.goes_by(text):
+                return one
+        known = ", ".join(f"{one.name} ({one.value})" for one in self.abnormalities)
+        raise ValueError(f"the target's class {text!r} is unknown to this bundle; it knows: {known}")
+
+    def asked_class(self, request: SynthesisRequest) -> Abnormality | None:
+        """Return the class that a request names, or its own text; None where it is to be drawn."""
         if request.abnormality is not None:
-            return next(one for one in self.abnormalities if one.name == request.abnormality)
-        named = self._named(request.prompt)
-        if named:
-            return named[0]
+            return next((one for one in self.abnormalities if one.name == request.abnormality), None)
+        return next(iter(self._named(request.prompt)), None)
+
+    def _class(self, request: SynthesisRequest, rng: np.random.Generator) -> Abnormality:
+        if asked := self.asked_class(request):
+            return asked
+        if request.target is not None and request.target.abnormality is not None:
+            return self._known(request.target.abnormality)
         weights = np.array([one.weight for one in self.abnormalities], float)
         return self.abnormalities[rng.choice(len(weights), p=weights / weights.sum())]
 
@@ -180,12 +204,26 @@ class Planner:
             return _given(np.asarray(request.mask) != 0, allowed)
         spacing = _spacing(request, allowed)
         asked = [word for word in split_words(request.prompt or "") if word in SIZE_WORDS]
-        masks = self.masks.of(name) if isinstance(self.masks, MasksByClass) else self.masks
         for _ in range(32):  # a size word in the user's text steers the size
-            mask = masks(allowed, spacing, rng)
+            mask = self._shape(request, name, allowed, rng)
             if not asked or size_word(mask, spacing, self.prompts.size_cuts) in asked:
                 return mask
         raise NoRoomError(f"no {asked[0]} abnormality fits the allowed places or the bundle's sizes; change the prompt")
+
+    def _shape(self, request: SynthesisRequest, name: str, allowed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        spacing, target, masks = _spacing(request, allowed), request.target, self._sampler(name)
+        if target is None:
+            return masks(allowed, spacing, rng)
+        return _aimed(masks).around(allowed, spacing, rng, extent=target.extent, centre=target.centre)
+
+    def _sampler(self, name: str) -> MaskSampler:
+        return self.masks.of(name) if isinstance(self.masks, MasksByClass) else self.masks
+
+
+def _aimed(masks: MaskSampler) -> AimedSampler:
+    if not isinstance(masks, AimedSampler):
+        raise TypeError(f"{type(masks).__name__} cannot draw near a wanted size and place: it has no around()")
+    return masks
 
 
 def _spacing(request: SynthesisRequest, allowed: np.ndarray) -> tuple[float, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,10 @@ class Abnormality:
     def __post_init__(self) -> None:
         if self.value < 1 or self.weight < 0 or not self.name.strip():
             raise ValueError(f"an abnormality needs a name, a value above 0 and a weight from 0, got {self}")
+
+    def goes_by(self, text: str) -> bool:
+        """Whether a text is its name, or its value in the label map."""
+        return text in (self.name, str(self.value))
 
 
 class PromptBank:
@@ -78,10 +82,19 @@ class PromptBank:
             raise ValueError(f"templates name the slots {sorted(unknown)}, which no attribute fills")
 
     def draw(
-        self, abnormality: Abnormality, mask: np.ndarray, spacing: Sequence[float], rng: np.random.Generator
+        self,
+        abnormality: Abnormality,
+        mask: np.ndarray,
+        spacing: Sequence[float],
+        rng: np.random.Generator,
+        wanted: Mapping[str, str] | None = None,
     ) -> str:
-        """Return a prompt for one abnormality and its bool mask (*spatial)."""
+        """Return a prompt for one abnormality and its bool mask (*spatial).
+
+        Words that are ``wanted`` take the place of drawn ones, where the bank has them for their attribute.
+        """
         words = {slot: str(rng.choice(choices)) for slot, choices in sorted(self.attributes.items())}
+        words |= {slot: word for slot, word in (wanted or {}).items() if word in self.attributes.get(slot, ())}
         words["name"] = abnormality.name
         words["size"] = size_word(mask, spacing, self.size_cuts)
         words["outline"] = outline_word(mask, spacing)
@@ -113,6 +126,13 @@ class PromptBank:
         unknown = sorted(set(words) - content - self.filler)
         if unknown:
             warnings.warn(f"prompt {prompt!r}: unknown words without effect: {', '.join(unknown)}", stacklevel=2)
+
+    def check_wanted(self, wanted: Iterable[Mapping[str, str]]) -> None:
+        """Warn of wanted words (attribute -> word) that the bank does not have: others are drawn in their place."""
+        pairs = {(slot, word) for words in wanted for slot, word in words.items()}
+        unknown = sorted(f"{slot} {word!r}" for slot, word in pairs if word not in self.attributes.get(slot, ()))
+        if unknown:
+            warnings.warn(f"wanted words that the prompt bank does not have: {', '.join(unknown)}", stacklevel=2)
 
     def check_size(self, prompt: str, mask: np.ndarray, spacing: Sequence[float]) -> None:
         """Raise ValueError when a size word of ``prompt`` contradicts the mask, bool (*spatial)."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from scipy import ndimage
 
 from monai_diffaug.synthesis.window import Window
 
@@ -97,6 +99,7 @@ class SynthesisRecord:
         batch_size: fixed batch shape of the networks.
         weights: network name -> sha256 of its weights; empty without weights.
         versions: package -> version.
+        target: what was asked for by a model's misses, and how far away it came to lie; None = nothing.
     """
 
     seed: int
@@ -105,6 +108,7 @@ class SynthesisRecord:
     batch_size: int
     weights: dict[str, str]
     versions: dict[str, str]
+    target: dict[str, Any] | None = None
 
     @property
     def accepted(self) -> bool:
@@ -143,6 +147,7 @@ class SynthesisRecord:
             "batch_size": self.batch_size,
             "weights": dict(self.weights),
             "versions": dict(self.versions),
+            **({} if self.target is None else {"target": _plain(self.target)}),
         }
 
     @classmethod
@@ -155,6 +160,7 @@ class SynthesisRecord:
             batch_size=body["batch_size"],
             weights=dict(body["weights"]),
             versions=dict(body["versions"]),
+            target=body.get("target"),
         )
 
 
@@ -163,6 +169,17 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(one) for key, one in value.items()}
     return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def split_mask(mask: np.ndarray, painted: Sequence[AbnormalityRecord]) -> list[np.ndarray]:
+    """Return each abnormality's own part of a sample's mask, found by its bounding box."""
+    # One abnormality may be of several parts where a user gave the mask; several are of one part each.
+    components = mask.astype(int) if len(painted) == 1 else ndimage.label(mask)[0]
+    boxes = ndimage.find_objects(components)
+    wanted = [tuple(slice(a, b) for a, b in zip(*one.bbox, strict=True)) for one in painted]
+    if any(box not in boxes for box in wanted):
+        raise ValueError("the recorded mask does not hold the record's bounding boxes; give the mask file of this id")
+    return [components == boxes.index(box) + 1 for box in wanted]
 
 
 def file_digest(path: Path) -> str:

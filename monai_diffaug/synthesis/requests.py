@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from monai_diffaug.synthesis.images import ImageFormat
+from monai_diffaug.synthesis.targets import Target
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class SynthesisRequest:
         abnormality: name of the class to paint, where a bundle has several.
         quantise: rounds painted values to what the image's file can hold (scaled integers), so that the gate judges the
             pixels that are delivered; None where the dtype says it all.
+        target: size, place, class and words that are wanted, instead of drawing them.
     """
 
     image: Any
@@ -39,6 +41,7 @@ class SynthesisRequest:
     prompt: str | None = None
     abnormality: str | None = None
     quantise: Callable[[np.ndarray], np.ndarray] | None = None
+    target: Target | None = None
 
 
 def from_fields(fields: Mapping[str, Any]) -> SynthesisRequest:
@@ -71,6 +74,10 @@ def checked(request: SynthesisRequest, images: ImageFormat) -> SynthesisRequest:
     for name, text in (("prompt", request.prompt), ("abnormality", request.abnormality)):
         if text is not None and not isinstance(text, str):
             raise TypeError(f"{name} must be text, got {text!r}")
+    if request.target is not None and len(request.target.centre) != len(spatial):
+        raise ValueError(f"the target's place has {len(request.target.centre)} axes, the image {len(spatial)}")
+    if request.target is not None and request.mask is not None:
+        raise ValueError("a mask and a target were given, but a mask has its size and place already; give one of them")
     return replace(
         request,
         image=image,

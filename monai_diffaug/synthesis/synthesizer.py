@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from monai_diffaug.synthesis.attributes import extent_of
 from monai_diffaug.synthesis.images import ImageFormat
@@ -15,11 +14,12 @@ from monai_diffaug.synthesis.labels import blank, check_fits, label_value, merge
 from monai_diffaug.synthesis.masks import NoRoomError
 from monai_diffaug.synthesis.planner import LesionPlan, Planner
 from monai_diffaug.synthesis.prompts import Abnormality
-from monai_diffaug.synthesis.provenance import AbnormalityRecord, SynthesisRecord, versions
+from monai_diffaug.synthesis.provenance import AbnormalityRecord, SynthesisRecord, split_mask, versions
 from monai_diffaug.synthesis.renderer import Renderer
 from monai_diffaug.synthesis.requests import SynthesisRequest, checked, from_fields, like
 from monai_diffaug.synthesis.sites import Site
 from monai_diffaug.synthesis.streams import finished
+from monai_diffaug.synthesis.targets import MissTargets
 from monai_diffaug.synthesis.window import bounding_box
 
 
@@ -64,6 +64,7 @@ class AbnormalitySynthesizer:
         planner: draws mask, text, window and noise seeds from a seed.
         renderer: paints and judges.
         weights: network name -> sha256, for the record.
+        targets: what requests without mask or target of their own are drawn after; see ``aimed``.
 
     Example:
         >>> import numpy as np
@@ -84,9 +85,11 @@ class AbnormalitySynthesizer:
         renderer: Renderer,
         *,
         weights: Mapping[str, str] | None = None,
+        targets: MissTargets | None = None,
     ) -> None:
         self.images, self.planner, self.renderer = images, planner, renderer
         self.weights = dict(weights or {})
+        self.targets = targets
 
     def __call__(
         self,
@@ -137,7 +140,7 @@ class AbnormalitySynthesizer:
 
     def _begin(self, index: int, request: SynthesisRequest | Mapping[str, Any]) -> _Begun:
         asked = request if isinstance(request, SynthesisRequest) else from_fields(request)
-        case = checked(asked, self.images)
+        case = self._case(asked)
         return _Begun(index, asked, case, self._sites(case, self._draw(case)))
 
     def _finish(self, sample: _Begun) -> SynthesisResult:
@@ -148,7 +151,25 @@ class AbnormalitySynthesizer:
 
         Nothing is planned where no allowed place holds what was drawn.
         """
-        return self._draw(checked(request, self.images))
+        return self._draw(self._case(request))
+
+    def aimed(self, targets: MissTargets) -> AbnormalitySynthesizer:
+        """Return a synthesizer that draws each sample after the misses of a model, by the sample's seed.
+
+        Raises:
+            ValueError: when the misses are of another number of dimensions or of an unknown class.
+            TypeError: when the mask sampler cannot draw near a place.
+        """
+        if targets.dims != self.images.spatial_dims:
+            raise ValueError(f"the misses are {targets.dims}D but this bundle takes {self.images.spatial_dims}D images")
+        self.planner.check_targets(targets)
+        return AbnormalitySynthesizer(self.images, self.planner, self.renderer, weights=self.weights, targets=targets)
+
+    def _case(self, request: SynthesisRequest) -> SynthesisRequest:
+        case = checked(request, self.images)
+        if self.targets is None or case.mask is not None or case.target is not None:
+            return case
+        return replace(case, target=self.targets(case.seed, self.planner.asked_class(case)))
 
     def _draw(self, case: SynthesisRequest) -> tuple[LesionPlan, ...]:
         try:
@@ -170,7 +191,7 @@ class AbnormalitySynthesizer:
         if case.mask is None:
             raise ValueError("a replay needs the sample's recorded mask, got none")
         painted = [one for one in record.abnormalities if one.accepted]
-        masks = _split(case.mask != 0, painted)
+        masks = split_mask(case.mask != 0, painted)
         sites = self._sites(case, [self._recorded(case, *pair) for pair in zip(painted, masks, strict=True)])
         self.renderer.prepare(sites)
         for site, one in zip(sites, painted, strict=True):
@@ -215,6 +236,7 @@ class AbnormalitySynthesizer:
         )
 
     def _record(self, case: SynthesisRequest, sites: Sequence[Site]) -> SynthesisRecord:
+        first = sites[0].plan.mask if sites else None
         return SynthesisRecord(
             seed=case.seed,
             abnormalities=tuple(_abnormality(site, case) for site in sites),
@@ -222,6 +244,7 @@ class AbnormalitySynthesizer:
             batch_size=self.renderer.batch_size,
             weights=dict(self.weights),
             versions=dict(versions()),
+            target=None if case.target is None else case.target.told(first, case.spacing),
         )
 
 
@@ -260,14 +283,3 @@ def _paste(image: np.ndarray, sites: Sequence[Site]) -> np.ndarray:
     for site in sites:
         site.paste_patch(pasted)
     return pasted
-
-
-def _split(mask: np.ndarray, painted: Sequence[AbnormalityRecord]) -> list[np.ndarray]:
-    """Return each abnormality's own part of a sample's mask, found by its bounding box."""
-    # One abnormality may be of several parts where a user gave the mask; several are of one part each.
-    components = mask.astype(int) if len(painted) == 1 else ndimage.label(mask)[0]
-    boxes = ndimage.find_objects(components)
-    wanted = [tuple(slice(a, b) for a, b in zip(*one.bbox, strict=True)) for one in painted]
-    if any(box not in boxes for box in wanted):
-        raise ValueError("the recorded mask does not hold the record's bounding boxes; give the mask file of this id")
-    return [components == boxes.index(box) + 1 for box in wanted]

@@ -121,5 +121,5 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     write_split(tmp_path / "train", "a", "b", "c")
     for name in "bc":
         (tmp_path / "train" / "images" / f"{name}.png").write_bytes(b"")
-    with pytest.raises(ValueError, match="2 training files cannot be used.*b.png.*c.png"):
+    with pytest.raises(ValueError, match="2 files cannot be used.*b.png.*c.png"):
         read_pairs(tmp_path, FRAMES)
