@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/quickstart.md", "docs/in_the_loop.md", "docs/handover.md", "docs/classical.md", "docs/targeted.md")
+PAGES = (
+    "README.md",
+    "docs/quickstart.md",
+    "docs/in_the_loop.md",
+    "docs/handover.md",
+    "docs/classical.md",
+    "docs/targeted.md",
+)
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.M | re.S)
 
 
