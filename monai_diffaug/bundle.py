@@ -197,9 +197,9 @@ def _overrides(file: Path, kind: str) -> bool:
     return read_json(file).get(kind) == file.stem
 
 
-def bundle_entry(bundle: Bundle, name: str) -> Any:
-    """Return an entry of a bundle's ``common.json`` as it is evaluated, None where there is none."""
-    parser = read_configs(config_files(bundle.root))
+def bundle_entry(bundle: Bundle, name: str, *, variant: str | None = None) -> Any:
+    """Return an entry of a bundle's configs as it is evaluated, None where there is none."""
+    parser = read_configs(config_files(bundle.root, variant=variant))
     parser.update({"bundle_root": str(bundle.root)})
     return parser.get_parsed_content(name) if name in parser.config else None
 

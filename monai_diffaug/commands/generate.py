@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         counts=args.counts,
     )
-    synthesizer = aimed(synthesizer, args.misses, bundle_entry(bundle, "attribute_cuts"))
+    synthesizer = aimed(synthesizer, args.misses, bundle_entry(bundle, "attribute_cuts", variant=variant))
     synthesizer.planner.check_order(order.prompt, order.abnormality)
     about = describe(bundle, preset=args.preset, variant=variant, prompts=bank)
     generator = OfflineGenerator(synthesizer, order, about, audit=args.audit, resume=args.resume)

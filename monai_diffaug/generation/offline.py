@@ -37,6 +37,9 @@ class OfflineGenerator:
         audit: write refused samples below ``rejected/`` too.
         resume: go on with an interrupted run of the same order.
         progress: show progress bars on standard error.
+
+    Raises:
+        ValueError: when the order contradicts the misses that the synthesizer is aimed at.
     """
 
     def __init__(
@@ -49,6 +52,9 @@ class OfflineGenerator:
         resume: bool = False,
         progress: bool = True,
     ) -> None:
+        if synthesizer.targets is not None:
+            asked = synthesizer.planner.asked_class(order.prompt, order.abnormality)
+            synthesizer.targets.check_order(order.prompt, asked)
         self.synthesizer, self.order, self.about = synthesizer, order, dict(about)
         self.audit, self.resume, self.progress = audit, resume, progress
 

@@ -126,7 +126,8 @@ class Planner:
             _aimed(self._sampler(one.name))
         for name in sorted({one.abnormality for one in targets.outcomes if one.abnormality is not None}):
             self._known(name)
-        self.prompts.check_wanted([targets.words(one) for one in targets.outcomes])
+        # What was measured is told by the words that the bank has; a word that somebody wrote should have an effect.
+        self.prompts.check_wanted([targets.written(one) for one in targets.outcomes])
 
     def _draw(
         self,
@@ -165,14 +166,14 @@ class Planner:
         known = ", ".join(f"{one.name} ({one.value})" for one in self.abnormalities)
         raise ValueError(f"the target's class {text!r} is unknown to this bundle; it knows: {known}")
 
-    def asked_class(self, request: SynthesisRequest) -> Abnormality | None:
-        """Return the class that a request names, or its own text; None where it is to be drawn."""
-        if request.abnormality is not None:
-            return next((one for one in self.abnormalities if one.name == request.abnormality), None)
-        return next(iter(self._named(request.prompt)), None)
+    def asked_class(self, prompt: str | None, abnormality: str | None) -> Abnormality | None:
+        """Return the class that is asked for by name or by an own text; None where it is to be drawn."""
+        if abnormality is not None:
+            return next((one for one in self.abnormalities if one.name == abnormality), None)
+        return next(iter(self._named(prompt)), None)
 
     def _class(self, request: SynthesisRequest, rng: np.random.Generator) -> Abnormality:
-        if asked := self.asked_class(request):
+        if asked := self.asked_class(request.prompt, request.abnormality):
             return asked
         if request.target is not None and request.target.abnormality is not None:
             return self._known(request.target.abnormality)

@@ -169,7 +169,7 @@ class AbnormalitySynthesizer:
         case = checked(request, self.images)
         if self.targets is None or case.mask is not None or case.target is not None:
             return case
-        return replace(case, target=self.targets(case.seed, self.planner.asked_class(case)))
+        return replace(case, target=self.targets(case.seed, self.planner.asked_class(case.prompt, case.abnormality)))
 
     def _draw(self, case: SynthesisRequest) -> tuple[LesionPlan, ...]:
         try:

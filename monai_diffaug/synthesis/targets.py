@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from monai_diffaug.synthesis.attributes import describe
-from monai_diffaug.synthesis.prompts import Abnormality
+from monai_diffaug.synthesis.prompts import SIZE_WORDS, Abnormality, split_words
 from monai_diffaug.synthesis.window import bounding_box
 
 STREAM = 1
@@ -156,6 +156,13 @@ class MissTargets:
             drawn.case,
         )
 
+    def check_order(self, prompt: str | None, abnormality: Abnormality | None) -> None:
+        """Raise ValueError when an own text names a size, or no lesion of the asked class was missed."""
+        sizes = [word for word in split_words(prompt or "") if word in SIZE_WORDS]
+        if sizes:
+            raise ValueError(f"prompt {prompt!r} says {sizes[0]!r}, but sizes come from the misses; leave it out")
+        self._weights_of(abnormality)
+
     def words(self, outcome: LesionOutcome) -> dict[str, str]:
         """Return the words for a lesion's looks; measured ones without cut points have none."""
         words, cuts = {}, self._cuts_of(outcome)
@@ -165,6 +172,11 @@ class MissTargets:
             elif name in cuts:
                 (words[name],) = describe({name: look}, {name: cuts[name]})
         return words
+
+    @staticmethod
+    def written(outcome: LesionOutcome) -> dict[str, str]:
+        """Return the looks of a lesion that were given as words."""
+        return {name: look for name, look in outcome.looks.items() if isinstance(look, str)}
 
     def _cuts_of(self, outcome: LesionOutcome) -> Mapping[str, tuple[float, float]]:
         if len(self.cuts) == 1:
