@@ -124,11 +124,7 @@ def _in_folder(root: Path, others: Sequence[Path]) -> _Found:
 
 
 def _in_datalist(path: Path, split: str) -> _Found:
-    """Return the images that one split of a datalist names.
-
-    The root is the datalist's folder, or that of the images of all splits if one lies elsewhere: so that a case has
-    the same id in whatever split it is.
-    """
+    """Return the images that a datalist names; the root is its folder, or the images' own if one lies elsewhere."""
     datalist = read_datalist(path, split)
     folder = Path(os.path.abspath(path.parent))
     named = [
@@ -142,9 +138,8 @@ def _in_datalist(path: Path, split: str) -> _Found:
         if one.image
     ]
     bad = [(f"{path.name}, {one.name}", one.wrong) for one in datalist.entries if not one.image]
-    every = [*(one.image for one in named), *(_below(folder, one) for one in datalist.others)]
-    inside = all(one.is_relative_to(folder) for one in every)
-    root = folder if inside else Path(os.path.commonpath([one.parent for one in every]))
+    inside = all(one.image.is_relative_to(folder) for one in named)
+    root = folder if inside else Path(os.path.commonpath([one.image.parent for one in named]))
     return _Found(root, named, bad, datalist.passthrough)
 
 

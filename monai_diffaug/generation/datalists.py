@@ -33,14 +33,6 @@ class Datalist:
     entries: tuple[Entry, ...]
     passthrough: dict[str, Any]
 
-    @property
-    def others(self) -> list[str]:
-        """Paths of the other splits' images, as they are written."""
-        named = [
-            one.get("image") if isinstance(one, dict) else one for each in self.passthrough.values() for one in each
-        ]
-        return [one for one in named if isinstance(one, str) and one]
-
 
 def read_datalist(path: Path, split: str = "training") -> Datalist:
     """Read a datalist file: an object with a list `training` (or another split), or a bare list.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from tqdm import tqdm
 from monai_diffaug.generation.cases import Case, CaseList, find_cases
 from monai_diffaug.generation.datalists import read_datalist
 from monai_diffaug.generation.files import read_image, read_label
+from monai_diffaug.generation.folders import stem_below
 from monai_diffaug.generation.splits import SPLITS, divide
 from monai_diffaug.synthesis import ImageFormat
 
@@ -87,13 +90,24 @@ def find_split(data: Path, split: str, *, patient: str | None = None) -> CaseLis
 
 def _listed(data: Path, split: str, patient: str | None) -> CaseList:
     """Return one split of a datalist; where it has no validation cases, its training cases are divided."""
-    there = read_datalist(data).passthrough
-    if not any(there.get(key) for key in DATALIST_KEYS["val"]):
+    there = {"training": True, **read_datalist(data).passthrough}
+    keys = {name: next((key for key in of if there.get(key)), None) for name, of in DATALIST_KEYS.items()}
+    if keys["val"] is None:
         return _divided(find_cases(data), split, patient)
-    key = next((key for key in DATALIST_KEYS.get(split, (split,)) if key == "training" or there.get(key)), None)
-    if key is None:
+    if keys.get(split) is None:
         raise ValueError(f"{data} has no cases under {' or '.join(DATALIST_KEYS.get(split, (split,)))}; add them")
-    return find_cases(data, split=key)
+    found = {name: find_cases(data, split=key) for name, key in keys.items() if key is not None}
+    return _named_alike(found[split], found.values())
+
+
+def _named_alike(found: CaseList, others: Iterable[CaseList]) -> CaseList:
+    """Return cases with ids below the root of all splits: else two of them might have the same in two splits."""
+    roots = {str(one.root) for one in others}
+    if len(roots) == 1:
+        return found
+    root = Path(os.path.commonpath(roots))
+    cases = tuple(replace(case, id=stem_below(case.image, root).replace("/", "__")) for case in found.cases)
+    return replace(found, root=root, cases=cases)
 
 
 def _divided(found: CaseList, split: str, patient: str | None) -> CaseList:
