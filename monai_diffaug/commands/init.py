@@ -92,16 +92,20 @@ def _reuse(folder: Path, source: Any) -> None:
     """Put the other bundle's weights into the new one; without them there is no new one."""
     import shutil
 
+    try:
+        _take_weights(folder, source.root)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+
+
+def _take_weights(folder: Path, source: Path) -> None:
     from monai_diffaug.configs import read_configs
     from monai_diffaug.engines.reuse import reuse_weights
 
     networks = []
-    for root in (folder, source.root):
+    for root in (folder, source):
         parser = read_configs([root / "configs" / "common.json"])
         parser.update({"bundle_root": str(root)})
         networks.append(parser.get_parsed_content("network_def"))
-    try:
-        reuse_weights(folder, networks[0], source.root, networks[1].text_encoder.index)
-    except (ValueError, FileNotFoundError):
-        shutil.rmtree(folder)
-        raise
+    reuse_weights(folder, networks[0], source, networks[1].text_encoder.index)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +11,7 @@ from ignite.engine import Events
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from monai_diffaug.engines.gate_files import remove_stale
-from monai_diffaug.engines.start import NEEDS
-
-
-def trained_after(stage: str, before: Sequence[str]) -> tuple[str, ...]:
-    """Return what is trained after a stage was: what builds on it is to be trained anew."""
-    return tuple(one for one in NEEDS if one == stage or (one in before and stage not in NEEDS[one]))
+from monai_diffaug.engines.weights import NEEDS, write_weights
 
 
 class Export:
@@ -31,7 +21,7 @@ class Export:
         network: the composite network; its other parts are written as they are.
         averaged: averaged weights of a pass over some of the parts.
         bundle_root: the bundle's folder.
-        stage: one of ``start.NEEDS``.
+        stage: one of ``weights.NEEDS``.
         patches: for the autoencoder: training draws, of which the latents' statistics are taken.
         draws: number of those.
     """
@@ -71,29 +61,3 @@ def latent_statistics(network: Any, patches: Any, count: int) -> dict[str, Tenso
     latents = [network.eval().autoencoder.encode(image[None].to(device))[0].float().cpu() for image in images]
     values = torch.cat(latents).movedim(1, 0).flatten(1)
     return {"latent_mean": values.mean(1), "latent_std": values.std(1)}
-
-
-def write_weights(root: Path, state: dict[str, Tensor], *, stage: str) -> None:
-    """Write ``models/model.pt`` in half precision, its digest and what is trained after ``stage`` into the metadata.
-
-    Both files are replaced as a whole; the weights first, so that a digest never names a file that is not there.
-    A calibration and descriptors that were made with other weights are removed.
-    """
-    models = root / "models"
-    models.mkdir(exist_ok=True)
-    half = {
-        name: value.detach().cpu().half().contiguous() if value.is_floating_point() else value.cpu()
-        for name, value in state.items()
-    }
-    partial = models / "model.partial"
-    torch.save(half, partial)
-    digest = sha256(partial.read_bytes()).hexdigest()
-    os.replace(partial, models / "model.pt")
-    path = root / "configs" / "metadata.json"
-    metadata = json.loads(path.read_text("utf-8"))
-    metadata["weights_sha256"] = {**metadata.get("weights_sha256", {}), "model.pt": digest}
-    metadata["trained"] = list(trained_after(stage, metadata.get("trained", [])))
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(metadata, indent=4) + "\n", encoding="utf-8")
-    os.replace(partial, path)
-    remove_stale(root, digest)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from monai_diffaug.engines.export import write_weights
+from monai_diffaug.engines.weights import write_weights
 
 TOKENS = ".embeddings.token_embedding.weight"
 

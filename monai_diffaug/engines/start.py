@@ -13,15 +13,8 @@ import torch
 from torch import nn
 
 from monai_diffaug.engines.handlers import check_folder
+from monai_diffaug.engines.weights import NEEDS
 from monai_diffaug.networks.composite import load_weights
-
-NEEDS: dict[str, tuple[str, ...]] = {
-    "autoencoder": (),
-    "inpainter": ("autoencoder",),
-    "distillation": ("autoencoder", "inpainter"),
-    "validator": ("autoencoder", "inpainter"),
-}
-"""What must be trained before each stage, in the order of training: each lives in the latent space of those."""
 
 LONGEST_WAIT = timedelta(days=1)  # the first process may encode or evaluate for longer than PyTorch's own limit
 

@@ -87,7 +87,7 @@ class RandCarveMix(RandomizableTransform):
         """Put the region into image and label, in place; return its number of pixels."""
         donor, distance = self.donors[self._donor], self._distance(self._donor)
         depth = -float(distance.min())
-        # The paper's lambda ~ U(-depth / 2, 0) / 2 + U(0, depth) / 2.
+        # lambda ~ U(-depth / 2, 0) / 2 + U(0, depth) / 2, as we remember the paper.
         threshold = self._share * depth if self._outwards else -0.5 * self._share * depth
         ratio = np.array(label.shape) / donor.shape
         low = np.rint(np.array(donor.origin) * ratio).astype(int)

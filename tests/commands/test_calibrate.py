@@ -13,8 +13,8 @@ from monai.bundle import ConfigParser, run
 
 from monai_diffaug.bundle import load_synthesizer, open_bundle
 from monai_diffaug.cli import main
-from monai_diffaug.engines.export import write_weights
 from monai_diffaug.engines.gate_files import read_calibration, read_near_copies
+from monai_diffaug.engines.weights import write_weights
 from tests.runs import contents
 from tests.tiny_bundle import edit_config, tiny_bundle, tiny_case, tiny_data
 from tests.tiny_training import STAGES

@@ -11,10 +11,10 @@ import torch
 from ignite.engine import Events
 from torch import nn
 
-from monai_diffaug.engines.export import Export, latent_statistics, write_weights
+from monai_diffaug.engines.export import Export, latent_statistics
 from monai_diffaug.engines.handlers import Averaging, average
-from monai_diffaug.engines.start import NEEDS
 from monai_diffaug.engines.training import Pace, build_trainer, run_training
+from monai_diffaug.engines.weights import NEEDS, write_weights
 from monai_diffaug.networks.composite import DiffusionAugmentationNet
 from monai_diffaug.networks.passes import AutoencoderPass, DenoiserPass, ValidatorPass
 from tests.tiny_networks import LATENT_CHANNELS, tiny_autoencoder

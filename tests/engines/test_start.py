@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from monai_diffaug.engines.export import trained_after, write_weights
-from monai_diffaug.engines.start import NEEDS, begin, check_stage, end, starting_network
+from monai_diffaug.engines.start import begin, check_stage, end, starting_network
+from monai_diffaug.engines.weights import NEEDS, trained_after, write_weights
 from monai_diffaug.networks.seeded import seeded
 from tests.tiny_networks import tiny_validator_net
 from tests.tiny_training import STAGES, bare_bundle, toy_composite
