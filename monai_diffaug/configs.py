@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,13 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise ValueError(f"{path} holds a {type(body).__name__}; a JSON object is needed")
     return body
+
+
+def write_json(path: Path, body: Mapping[str, Any]) -> None:
+    """Write a JSON file of a bundle, replaced as a whole."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(dict(body), indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)
 
 
 def read_configs(files: Sequence[Path]) -> Any:

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     bundle = open_bundle(args.bundle)
     refuse_nesting(args.images, args.output)
     found = find_cases(args.images, args.labels, args.regions)
-    variant = args.variant or bundle.variant_for(_spatial_dims(found))
+    variant = args.variant or bundle.variant_for(found.spatial_dims)
     bank = "standard" if own_text else args.prompts
     synthesizer = load_synthesizer(
         bundle,
@@ -118,8 +118,3 @@ def _dry_run(generator: Any, found: Any) -> int:
     for source, sentence in cases.bad:
         print(f"bad input: {sentence if source in sentence else f'{source}: {sentence}'}")
     return 1 if cases.bad else 0
-
-
-def _spatial_dims(found: Any) -> int:
-    """Return 3 where the first case is a volume's file, else 2."""
-    return 3 if found.cases and found.cases[0].image.name.lower().endswith((".nii", ".nii.gz")) else 2

@@ -19,13 +19,13 @@ def add(commands: Any) -> None:
     arg("--predictions", required=True, type=Path, metavar="DIR", help="what a model found, paired by stem")
     arg("--output", required=True, type=Path, metavar="CSV", help="new file, for generate --misses")
     arg("--least-recall", type=float, default=0.3, metavar="R", help="share found below which one is missed (0.3)")
-    arg("--variant", help="the bundle's config for other images, e.g. volume")
+    arg("--variant", help="the bundle's config for other images, e.g. volume (default: by the images)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, write the table, and print how many were missed of which kind."""
-    from monai_diffaug.bundle import config_files, find_bundle
+    from monai_diffaug.bundle import config_files, open_bundle
     from monai_diffaug.configs import read_configs
     from monai_diffaug.engines.lesions import LabelledCases
     from monai_diffaug.engines.misses import lesion_outcomes, told
@@ -39,13 +39,13 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.output} is there already; give a new file")
     if not 0 < args.least_recall <= 1:
         raise ValueError(f"--least-recall must lie in (0, 1], got {args.least_recall}")
-    root = find_bundle(args.bundle)
-    parser = read_configs(config_files(root, variant=args.variant))
-    parser.update({"bundle_root": str(root)})
+    bundle, found = open_bundle(args.bundle), find_cases(args.images, args.labels)
+    variant = args.variant or bundle.variant_for(found.spatial_dims)
+    parser = read_configs(config_files(bundle.root, variant=variant))
+    parser.update({"bundle_root": str(bundle.root)})
     images, known = parser.get_parsed_content("images"), parser.get_parsed_content("planner::abnormalities")
     regions = parser.get_parsed_content("regions")
-    found, partner = find_cases(args.images, args.labels), Partners("prediction", args.predictions)
-    cases = read_found(found, images)
+    partner, cases = Partners("prediction", args.predictions), read_found(found, images)
     labelled = LabelledCases(cases, known, organ=regions.organ, protected=regions.protected, least=12)
     predictions = [
         read_label(partner(stem_below(case.image, found.root)), read["label"].shape).array

@@ -20,7 +20,7 @@ def add(commands: Any) -> None:
     arg("--output", required=True, type=Path, metavar="OUT", help="new or empty folder")
     arg("--seed", type=int, default=0, metavar="S", help="same seed, same bytes (default: 0)")
     arg("--preset", default="fast", help="fast (default) or paper")
-    arg("--variant", help="the bundle's config for other images, e.g. volume")
+    arg("--variant", help="the bundle's config for other images, e.g. volume (default: by the images)")
     arg("--intensity-range", type=float, nargs=2, metavar=("LO", "HI"), help="image values, where not the bundle's")
     arg("--batch-size", type=int, default=1, metavar="B", help="fixed batch shape; part of what the bytes depend on")
     arg("--device", default="auto", help="auto (default), cpu or cuda")
@@ -43,15 +43,16 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--seed must be an integer from 0, got {args.seed}")
     refuse_nesting(args.images, args.output)
     found = find_cases(args.images, args.labels)
+    variant = args.variant or bundle.variant_for(found.spatial_dims)
     synthesizer = load_synthesizer(
         bundle,
         device=args.device,
         preset=args.preset,
-        variant=args.variant,
+        variant=variant,
         intensity_range=args.intensity_range,
         batch_size=args.batch_size,
     )
-    about = describe(bundle, preset=args.preset, variant=args.variant, prompts="standard")
+    about = describe(bundle, preset=args.preset, variant=variant, prompts="standard")
     remover = OfflineRemover(LesionRemover(synthesizer), about, seed=args.seed, resume=args.resume)
     summary = remover(found, args.output)
     if os.environ.get("RANK", "0") != "0":

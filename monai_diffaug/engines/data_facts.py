@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from monai_diffaug.configs import write_json
 
 NEEDED = ("attribute_cuts", "size_cuts", "extents")
 
@@ -39,9 +40,7 @@ def keep_facts(root: str | Path, facts: Mapping[str, Any]) -> str:
     metadata = json.loads((path.parent / "metadata.json").read_text("utf-8"))
     if path.is_file() and "inpainter" in metadata.get("trained", []):
         return f"{path} stays as it is: the inpainter was trained with it"
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(dict(facts), indent=4) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_json(path, facts)
     return f"wrote {path}"
 
 

@@ -164,7 +164,7 @@ def _leaks(splits: Mapping[str, LabelledCases], images: ImageFormat, patient_of:
         if both := shared(names, others, patient_of):
             found.append(f"train and {split} share patients ({len(both)}): {_some(both)}; put each into one split")
         if alike := near_equal(ours.cases, theirs.cases, images):
-            pairs = _some([f"{one} and {other}" for one, other in alike])
+            pairs = _some([f"{one} and {other} ({value:.2f})" for one, other, value in alike])
             found.append(
                 f"images of train and {split} show nearly the same ({len(alike)} pairs): {pairs}; "
                 f"figures on {split} will be too good, put each pair into one split"

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from monai_diffaug.configs import write_json
 from monai_diffaug.synthesis import Calibration, NearCopies
 
 COPIES = "near_copies.pt"
@@ -51,7 +52,7 @@ def read_near_copies(root: str | Path, weights: Mapping[str, str]) -> NearCopies
 
 def write_calibration(root: Path, body: Mapping[str, Any]) -> None:
     """Write ``configs/calibration.json``, replaced as a whole."""
-    _write_json(_calibration_file(root), body)
+    write_json(_calibration_file(root), body)
 
 
 def write_near_copies(root: Path, body: Mapping[str, Any]) -> None:
@@ -92,10 +93,4 @@ def _enter_digest(root: Path, digest: str | None) -> None:
     after = {name: one for name, one in before.items() if name != COPIES}
     after |= {} if digest is None else {COPIES: digest}
     if after != before:
-        _write_json(path, {**metadata, "weights_sha256": after})
-
-
-def _write_json(path: Path, body: Mapping[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(body, indent=4) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+        write_json(path, {**metadata, "weights_sha256": after})

@@ -23,8 +23,8 @@ CELLS, BROAD, RIM = 32, 3.0, 0.15
 
 def near_equal(
     ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]], images: ImageFormat
-) -> list[tuple[str, str]]:
-    """Return the names of pairs of images, one of each split, that show nearly the same.
+) -> list[tuple[str, str, float]]:
+    """Return pairs of images, one of each split, that show nearly the same: their names and how alike they are.
 
     Compared is what is left of small copies without their broad light and colour, which all images of a kind share.
 
@@ -37,9 +37,10 @@ def near_equal(
     details = np.stack([_detail(images.to_unit(case["image"])) for case in (*ours, *theirs)])
     details -= details.mean(0)  # what all of them show, such as a frame's rim, tells nothing
     details /= np.maximum(np.linalg.norm(details, axis=1, keepdims=True), 1e-9)
-    rows, columns = np.nonzero(details[: len(ours)] @ details[len(ours) :].T > NEAR_EQUAL)
+    alike = details[: len(ours)] @ details[len(ours) :].T
     return [
-        (str(ours[a]["name"]), str(theirs[b]["name"])) for a, b in zip(rows.tolist(), columns.tolist(), strict=True)
+        (str(ours[a]["name"]), str(theirs[b]["name"]), float(alike[a, b]))
+        for a, b in np.argwhere(alike > NEAR_EQUAL).tolist()
     ]
 
 

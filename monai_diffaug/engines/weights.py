@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from monai_diffaug.configs import write_json
 from monai_diffaug.engines.gate_files import remove_stale
 
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -47,7 +48,5 @@ def write_weights(root: Path, state: dict[str, Tensor], *, stage: str) -> None:
     metadata = json.loads(path.read_text("utf-8"))
     metadata["weights_sha256"] = {**metadata.get("weights_sha256", {}), "model.pt": digest}
     metadata["trained"] = list(trained_after(stage, metadata.get("trained", [])))
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(metadata, indent=4) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_json(path, metadata)
     remove_stale(root, digest)

@@ -55,6 +55,11 @@ class CaseList:
     passthrough: dict[str, Any]
     searched: bool = False
 
+    @property
+    def spatial_dims(self) -> int:
+        """3 where the first case is a volume's file, else 2."""
+        return 3 if self.cases and split_suffix(self.cases[0].image.name)[1] in (".nii", ".nii.gz") else 2
+
 
 @dataclass(frozen=True)
 class _Candidate:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -11,14 +10,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from monai_diffaug.generation import manifest
+from monai_diffaug.generation import manifest, sharing
 from monai_diffaug.generation.cases import CaseList
-from monai_diffaug.generation.files import atomic_write
 from monai_diffaug.generation.gallery import write_gallery
 from monai_diffaug.generation.inputs import CheckedCases, LoadedCase, check_cases, load_case
 from monai_diffaug.generation.order import Order, PlannedSample
 from monai_diffaug.generation.report import JUDGED, RunSummary, summarise
-from monai_diffaug.generation.runfile import check_output, claim_output, describe_run, refuse_nesting
+from monai_diffaug.generation.runfile import check_output, describe_run, refuse_nesting
 from monai_diffaug.generation.shards import Shard, joined
 from monai_diffaug.generation.writer import SampleWriter
 from monai_diffaug.synthesis import AbnormalitySynthesizer, SynthesisRequest, SynthesisResult
@@ -84,25 +82,18 @@ class OfflineGenerator:
             if not cases.usable:
                 return _nothing(cases)
             samples = self.order.plan(cases.usable)
+            about = (self.synthesizer, self.order, self.about, found, cases, output)
+            run = describe_run(*about, count=len(samples), audit=self.audit)
+            rate = self._make(sharing.begin(output, run, samples, shard, resume=self.resume), cases, output, shard)
+            lines = sharing.end(output, samples, shard, found.passthrough)
             if shard.first:
-                about = (self.synthesizer, self.order, self.about, found, cases, output)
-                run = describe_run(*about, count=len(samples), audit=self.audit)
-                claim_output(output, run, resume=self.resume)
-            shard.wait()
-            done = manifest.recover(output) if self.resume else {}
-            shard.wait()  # nobody appends while another still reads
-            rate = self._make([sample for sample in samples if sample.id not in done], cases, output, shard)
-            shard.wait()
-            if shard.first:
-                self._finish(output, samples, found)
+                write_gallery(output)
             shard.wait()
             recorded = self.about.get("recorded_rate")
-            lines = manifest.read(output / manifest.NAME)
             return summarise(lines, cases.bad, notes=cases.notes, rate=rate, recorded_rate=recorded)
 
-    def _make(self, samples: list[PlannedSample], cases: CheckedCases, output: Path, shard: Shard) -> float | None:
+    def _make(self, share: list[PlannedSample], cases: CheckedCases, output: Path, shard: Shard) -> float | None:
         """Make this process's share; return accepted samples a second, None where too few were made to tell."""
-        share = samples[shard.rank :: shard.world_size]
         writer = SampleWriter(output, binary_labels=cases.binary_labels, audit=self.audit)
         part = output / manifest.part_name(shard.rank, shard.world_size)
         accepted, tried, start = 0, 0, time.perf_counter()
@@ -130,12 +121,6 @@ class OfflineGenerator:
                 loaded = load_case(sample.case, self.synthesizer)
             held[index] = loaded
             yield loaded.request(sample.seed, self.order.prompt, self.order.abnormality)
-
-    def _finish(self, output: Path, samples: Sequence[PlannedSample], found: CaseList) -> None:
-        lines = manifest.finish(output, [sample.id for sample in samples])
-        listed = json.dumps(manifest.datalist(lines, found.passthrough), indent=2, ensure_ascii=False)
-        atomic_write(output / "datalist.json", listed.encode())
-        write_gallery(output)
 
 
 def _nothing(cases: CheckedCases) -> RunSummary:

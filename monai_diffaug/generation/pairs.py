@@ -14,11 +14,10 @@ from monai_diffaug.generation.cases import Case, CaseList, find_cases
 from monai_diffaug.generation.datalists import read_datalist
 from monai_diffaug.generation.files import read_image, read_label
 from monai_diffaug.generation.folders import stem_below
-from monai_diffaug.generation.splits import SPLITS, divide
+from monai_diffaug.generation.splits import NAMES, divide
 from monai_diffaug.synthesis import ImageFormat
 
 LABEL_FOLDERS = ("labels", "masks")
-DATALIST_KEYS = {"train": ("training",), "val": ("validation", "val"), "test": ("test", "testing")}
 TOLD = 5  # bad files that an error names
 
 
@@ -76,26 +75,35 @@ def find_split(data: Path, split: str, *, patient: str | None = None) -> CaseLis
     """Find the files of one split; arguments and errors are those of ``read_pairs``."""
     if data.is_file():
         return _listed(data, split, patient)
-    whole = not any((data / one).is_dir() for one in SPLITS)
-    root = data if whole else data / split
-    labels = next((root / name for name in LABEL_FOLDERS if (root / name).is_dir()), None)
-    if not (root / "images").is_dir() or labels is None:
+    named = {name: [data / one for one in of if (data / one).is_dir()] for name, of in NAMES.items()}
+    if not any(named.values()):
+        return _divided(find_labelled(data), split, patient)
+    return find_labelled(next(iter(named.get(split, ())), data / split))
+
+
+def find_labelled(folder: Path) -> CaseList:
+    """Find the cases of a folder with ``images`` and ``labels`` (or ``masks``) inside.
+
+    Raises:
+        ValueError: when it has not both.
+    """
+    labels = next((folder / name for name in LABEL_FOLDERS if (folder / name).is_dir()), None)
+    if not (folder / "images").is_dir() or labels is None:
         raise ValueError(
-            f"{root} needs the folders images and {' or '.join(LABEL_FOLDERS)}; give such a folder, one that holds "
+            f"{folder} needs the folders images and {' or '.join(LABEL_FOLDERS)}; give such a folder, one that holds "
             "train, val and test, or a MONAI datalist"
         )
-    found = find_cases(root / "images", labels)
-    return _divided(found, split, patient) if whole else found
+    return find_cases(folder / "images", labels)
 
 
 def _listed(data: Path, split: str, patient: str | None) -> CaseList:
     """Return one split of a datalist; where it has no validation cases, its training cases are divided."""
     there = {"training": True, **read_datalist(data).passthrough}
-    keys = {name: next((key for key in of if there.get(key)), None) for name, of in DATALIST_KEYS.items()}
+    keys = {name: next((key for key in of if there.get(key)), None) for name, of in NAMES.items()}
     if keys["val"] is None:
         return _divided(find_cases(data), split, patient)
     if keys.get(split) is None:
-        raise ValueError(f"{data} has no cases under {' or '.join(DATALIST_KEYS.get(split, (split,)))}; add them")
+        raise ValueError(f"{data} has no cases under {' or '.join(NAMES.get(split, (split,)))}; add them")
     found = {name: find_cases(data, split=key) for name, key in keys.items() if key is not None}
     return _named_alike(found[split], found.values())
 

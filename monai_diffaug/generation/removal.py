@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tqdm import tqdm
 
-from monai_diffaug.generation import manifest
+from monai_diffaug.generation import manifest, sharing
 from monai_diffaug.generation.cases import Case, CaseList
 from monai_diffaug.generation.files import (
     BadInput,
-    atomic_write,
     output_suffix,
     split_suffix,
     write_image,
@@ -23,7 +21,7 @@ from monai_diffaug.generation.files import (
 from monai_diffaug.generation.inputs import CheckedCases, LoadedCase, fingerprint, load_case
 from monai_diffaug.generation.order import Order, PlannedSample, sample_seed
 from monai_diffaug.generation.report import RunSummary, summarise
-from monai_diffaug.generation.runfile import check_output, claim_output, describe_run, refuse_nesting
+from monai_diffaug.generation.runfile import check_output, describe_run, refuse_nesting
 from monai_diffaug.generation.shards import Shard, joined
 from monai_diffaug.generation.writer import manifest_line
 from monai_diffaug.synthesis import LesionRemover, RemovalResult, SynthesisRequest
@@ -88,19 +86,9 @@ class OfflineRemover:
             if not cases.usable:
                 return summarise([], cases.bad)
             samples = [PlannedSample(case.id, case, sample_seed(self.seed, case.id, 0)) for case in cases.usable]
-            if shard.first:
-                claim_output(output, self._run(found, cases, output), resume=self.resume)
-            shard.wait()
-            done = manifest.recover(output) if self.resume else {}
-            shard.wait()
-            self._make([sample for sample in samples if sample.id not in done], cases, output, shard)
-            shard.wait()
-            if shard.first:
-                lines = manifest.finish(output, [sample.id for sample in samples])
-                listed = json.dumps(manifest.datalist(lines, {}), indent=2, ensure_ascii=False)
-                atomic_write(output / "datalist.json", listed.encode())
-            shard.wait()
-            return summarise(manifest.read(output / manifest.NAME), cases.bad)
+            run = self._run(found, cases, output)
+            self._make(sharing.begin(output, run, samples, shard, resume=self.resume), cases, output, shard)
+            return summarise(sharing.end(output, samples, shard, {}), cases.bad)
 
     def _run(self, found: CaseList, cases: CheckedCases, output: Path) -> dict[str, Any]:
         order = Order(ratio=1.0, per_image=1, seed=self.seed)
@@ -108,8 +96,8 @@ class OfflineRemover:
         run = describe_run(*about, count=len(cases.usable), audit=False)
         return {**run, "thresholds": self.remover.renderer.gate.thresholds(), "margin": self.remover.margin}
 
-    def _make(self, samples: Sequence[PlannedSample], cases: CheckedCases, output: Path, shard: Shard) -> None:
-        share, held = samples[shard.rank :: shard.world_size], dict[int, LoadedCase]()
+    def _make(self, share: Sequence[PlannedSample], cases: CheckedCases, output: Path, shard: Shard) -> None:
+        held: dict[int, LoadedCase] = {}
         part = output / manifest.part_name(shard.rank, shard.world_size)
         stream = self.remover.stream(self._requests(share, held))
         for index, result in tqdm(stream, desc="removing", total=len(share), disable=not self.progress):

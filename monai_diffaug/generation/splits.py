@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 
 SPLITS = ("train", "val", "test")
+NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+"""Each split, and what folders and datalists call it."""
 PATIENT = r"(sub-[A-Za-z0-9]+|(?i:patient|pat|case|subject)[-_]?\d+)"
 """How public data sets mostly name a patient."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from monai_diffaug.configs import read_json
+from monai_diffaug.configs import read_json, write_json
 
 TEMPLATE = Path(__file__).resolve().parent / "bundle"
 TAKEN = ("network_def", "latent_channels", "patch")  # what a bundle's weights fit to
@@ -77,18 +76,14 @@ def start_bundle(folder: Path, spec: BundleSpec, *, source: Path | None = None, 
     with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
         made = Path(temporary) / folder.name
         shutil.copytree(TEMPLATE, made)
-        _edit(made / "configs" / "common.json", _common(read_json(made / "configs" / "common.json"), spec, source))
-        _edit(made / "configs" / "metadata.json", _metadata(read_json(made / "configs" / "metadata.json"), spec))
+        write_json(made / "configs" / "common.json", _common(read_json(made / "configs" / "common.json"), spec, source))
+        write_json(made / "configs" / "metadata.json", _metadata(read_json(made / "configs" / "metadata.json"), spec))
         for name, words in (("README.md", _words(spec, folder.name)), ("data_license.txt", {"source": terms})):
             path = made / "docs" / name
             path.write_text(path.read_text("utf-8").format(**words), encoding="utf-8")
         if folder.exists():
             folder.rmdir()
         os.replace(made, folder)
-
-
-def _edit(path: Path, body: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(body, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _common(body: dict[str, Any], spec: BundleSpec, source: Path | None) -> dict[str, Any]:

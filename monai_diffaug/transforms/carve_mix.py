@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.data import get_track_meta
 from monai.transforms import MapTransform, RandomizableTransform
-from monai.utils import TransformBackends, convert_to_tensor
+from monai.utils import TransformBackends
 from scipy import ndimage
 
-from monai_diffaug.metatensors import described, plain, rewrap
 from monai_diffaug.synthesis.blend import composite
 from monai_diffaug.synthesis.resample import resample, resample_mask
-from monai_diffaug.transforms.donors import LesionDonors, check_fits
+from monai_diffaug.transforms.donors import LesionDonors
+from monai_diffaug.transforms.pasting import edited
 
 
 class RandCarveMix(RandomizableTransform):
@@ -69,21 +68,10 @@ class RandCarveMix(RandomizableTransform):
         """
         if randomize:
             self.randomize()
-        image = convert_to_tensor(image, track_meta=get_track_meta())
-        check_fits(self.donors[0], image)
-        if label is None:
-            label = rewrap(torch.zeros(1, *image.shape[1:], dtype=torch.uint8, device=image.device), image)
-        label = convert_to_tensor(label, track_meta=get_track_meta())
-        if not self._do_transform:
-            return described(image, {"applied": False, "cells": 0}, key="carve_mix"), label
-        values = plain(image).numpy(force=True).copy()
-        merged = plain(label).numpy(force=True).copy()
-        cells = self._mix(values, merged.reshape(values.shape[1:]))
-        made = rewrap(torch.from_numpy(values).to(image.device), image)
-        told = {"applied": True, "cells": cells}
-        return described(made, told, key="carve_mix"), rewrap(torch.from_numpy(merged).to(label.device), label)
+        names = ("carve_mix", "cells")
+        return edited(image, label, self.donors[0], self._mix, applied=self._do_transform, names=names)
 
-    def _mix(self, values: np.ndarray, label: np.ndarray) -> int:
+    def _mix(self, values: np.ndarray, label: np.ndarray, spacing: Sequence[float]) -> int:
         """Put the region into image and label, in place; return its number of pixels."""
         donor, distance = self.donors[self._donor], self._distance(self._donor)
         depth = -float(distance.min())

@@ -10,16 +10,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from monai.config import KeysCollection
-from monai.data import get_track_meta
 from monai.transforms import MapTransform, RandomizableTransform
-from monai.utils import TransformBackends, convert_to_tensor
+from monai.utils import TransformBackends
 from scipy import ndimage
 from torch import Tensor
 
-from monai_diffaug.metatensors import described, image_spacing, plain, rewrap
 from monai_diffaug.synthesis.blend import composite, feather
 from monai_diffaug.synthesis.window import bounding_box
-from monai_diffaug.transforms.donors import Donor, LesionDonors, check_fits
+from monai_diffaug.transforms.donors import Donor, LesionDonors
+from monai_diffaug.transforms.pasting import edited
 
 PLACES = 48  # tries to find room for a lesion
 LIT = 0.06  # share of the greatest value below which a pixel shows nothing
@@ -112,21 +111,17 @@ class RandLesionCopyPaste(RandomizableTransform):
         """
         if randomize:
             self.randomize()
-        spacing = image_spacing(image) or (1.0,) * (image.ndim - 1)
-        image = convert_to_tensor(image, track_meta=get_track_meta())
-        check_fits(self.donors[0], image)
-        if label is None:
-            label = rewrap(torch.zeros(1, *image.shape[1:], dtype=torch.uint8, device=image.device), image)
-        label = convert_to_tensor(label, track_meta=get_track_meta())
-        if not self._do_transform:
-            return described(image, {"applied": False, "pasted": 0}, key="copy_paste"), label
-        values = plain(image).numpy(force=True).copy()
-        merged = plain(label).numpy(force=True).copy()
-        there = merged.reshape(values.shape[1:])  # a view: what is written there is written to the label
-        pasted = sum(self._paste(draw, values, there, spacing) for draw in self._draws)
-        made = rewrap(torch.from_numpy(values).to(image.device), image)
-        told = {"applied": True, "pasted": pasted}
-        return described(made, told, key="copy_paste"), rewrap(torch.from_numpy(merged).to(label.device), label)
+        return edited(
+            image,
+            label,
+            self.donors[0],
+            self._paste_all,
+            applied=self._do_transform,
+            names=("copy_paste", "pasted"),
+        )
+
+    def _paste_all(self, values: np.ndarray, label: np.ndarray, spacing: Sequence[float]) -> int:
+        return sum(self._paste(draw, values, label, spacing) for draw in self._draws)
 
     def _paste(self, draw: _Draw, values: np.ndarray, label: np.ndarray, spacing: Sequence[float]) -> bool:
         """Paste one lesion into image and label, in place; return whether there was room."""

@@ -141,7 +141,7 @@ def test_the_report_tells_of_few_lesions_and_of_leaks(
     assert main(["check", "--bundle", str(bundle), "--data", str(tmp_path)]) == 0
     told = capsys.readouterr().out
     assert "cyst has 3 in train, 40 or more are needed" in told and "solid nodule: 3 in train, 1 in val" in told
-    assert "images of train and val show nearly the same (1 pairs): c0 and c0" in told
+    assert "images of train and val show nearly the same (1 pairs): c0 and c0 (1.00)" in told
     assert "share patients (1): c0" in told and "stays as it is: the inpainter was trained with it" in told
 
 

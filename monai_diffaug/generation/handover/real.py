@@ -10,14 +10,11 @@ from pathlib import Path
 from monai_diffaug.generation.cases import Case, CaseList, find_cases
 from monai_diffaug.generation.files import BadInput
 from monai_diffaug.generation.handover.groups import Grouping, each_alone
-from monai_diffaug.generation.pairs import LABEL_FOLDERS
+from monai_diffaug.generation.pairs import find_labelled
+from monai_diffaug.generation.splits import NAMES
 
-SPLITS = {
-    "training": ("train", "training"),
-    "validation": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
-"""Each split, and what folders and lists of it are called."""
+SPLITS = {"training": NAMES["train"], "validation": NAMES["val"], "test": NAMES["test"]}
+"""Each split of a MONAI datalist, and what folders and lists of it are called."""
 
 
 @dataclass(frozen=True)
@@ -77,17 +74,7 @@ def _splits(data: Path) -> Iterable[tuple[str, CaseList]]:
         folders = {"training": [data]}
     for split, there in folders.items():
         for folder in there:
-            yield split, _in_folder(folder)
-
-
-def _in_folder(folder: Path) -> CaseList:
-    labels = next((folder / name for name in LABEL_FOLDERS if (folder / name).is_dir()), None)
-    if not (folder / "images").is_dir() or labels is None:
-        raise ValueError(
-            f"{folder} needs the folders images and {' or '.join(LABEL_FOLDERS)}; give such a folder, one that holds "
-            "train, val and test, or a MONAI datalist"
-        )
-    return find_cases(folder / "images", labels)
+            yield split, find_labelled(folder)
 
 
 def _checked(split: str, found: CaseList) -> tuple[Case, ...]:
