@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from pydicom.dataset import Dataset
 
-from monai_diffaug.dicom.geometry import LPS_TO_RAS
+from monai_diffaug.dicom.geometry import LPS_TO_RAS, affine_of, place_of
 from monai_diffaug.dicom.grouping import DicomFile
 from monai_diffaug.dicom.images import BadDicom, DicomImage
 
@@ -73,17 +74,35 @@ class Contours:
         Raises:
             BadDicom: when the image has no place in space, or a contour does not lie in its slices.
         """
-        if image.affine is None:
-            raise BadDicom(f"{self.file.name} needs an image with slices in space; read the series as a volume")
-        mask = np.zeros(image.stored.shape[1:], bool)
-        columns, rows, slices = image.stored.shape[1:]
-        to_index = np.linalg.inv(image.affine) @ LPS_TO_RAS
+        if image.affine is not None:
+            return self._filled(name, image.affine, image.stored.shape[1:], alone=False)
+        header = image.planes[0].header
+        place = place_of(header, self.file.name)
+        if place.position is None or place.directions is None or place.spacing is None:
+            raise BadDicom(f"{self.file.name} needs an image with a place in space, which {place.name} has not")
+        step = float(header.get("SliceThickness") or 1.0) * place.normal
+        grid = self._filled(name, affine_of(place, step), (*place.size[::-1], 1), alone=True)
+        return grid[..., 0].T
+
+    def _filled(self, name: str, affine: np.ndarray, size: Sequence[int], *, alone: bool) -> np.ndarray:
+        """Return where a region lies in a grid (columns, rows, slices); ``alone``: contours elsewhere are as usual."""
+        columns, rows, slices = size
+        mask = np.zeros((columns, rows, slices), bool)
+        to_index = np.linalg.inv(affine) @ LPS_TO_RAS
         for number, contour in enumerate(self._contours[name], start=1):
-            points = self._points(contour, f"contour {number} of {name} in {self.file.name}")
+            what = f"contour {number} of {name} in {self.file.name}"
+            points = self._points(contour, what)
             if points is None:
                 continue
             index = points @ to_index[:3, :3].T + to_index[:3, 3]
-            k = self._slice(index[:, 2], slices, f"contour {number} of {name} in {self.file.name}")
+            k = round(float(index[:, 2].mean()))
+            beside = np.abs(index[:, 2] - k).max() > OFF_PLANE
+            if alone and (beside or k):
+                continue
+            if beside:
+                raise BadDicom(f"{what} does not lie in the plane of a slice; draw it on this series first")
+            if not 0 <= k < slices:
+                raise BadDicom(f"{what} lies outside the image; give all files of the series")
             mask[:, :, k] ^= enclosed(index[:, :2], (columns, rows))
         return mask
 
@@ -98,15 +117,6 @@ class Contours:
         if len(data) % 3 or len(data) < 9 or not np.isfinite(data).all():
             raise BadDicom(f"{what} has {len(data)} numbers; three for each of at least three corners are needed")
         return data.reshape(-1, 3)
-
-    def _slice(self, heights: np.ndarray, slices: int, what: str) -> int:
-        """Return the slice that a contour lies in, by its corners' places along the slices."""
-        k = round(float(heights.mean()))
-        if np.abs(heights - k).max() > OFF_PLANE:
-            raise BadDicom(f"{what} does not lie in the plane of a slice; draw it on this series first")
-        if not 0 <= k < slices:
-            raise BadDicom(f"{what} lies outside the image; give all files of the series")
-        return k
 
 
 def enclosed(corners: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -120,11 +120,18 @@ def grid_of(places: Sequence[Place]) -> Grid:
     _check_line(positions[order], normal, places[0].header)
     _check_regular(distances[order], positions[order])
     step = (positions[order[-1]] - positions[order[0]]) / (len(places) - 1)
-    rows, columns = places[0].spacing  # type: ignore[misc]
-    directions = places[0].directions
+    first = places[order[0]]
+    rows, columns = first.spacing  # type: ignore[misc]
+    spacing = (columns, rows, float(np.linalg.norm(step)))
+    return Grid(tuple(int(one) for one in order), affine_of(first, step), spacing)
+
+
+def affine_of(first: Place, step: np.ndarray) -> np.ndarray:
+    """Return (4, 4), index (column, row, slice) to mm, RAS, of slices that begin with one and go on by a step (LPS)."""
+    rows, columns = first.spacing  # type: ignore[misc]
     affine = np.eye(4)
-    affine[:3] = np.stack([directions[0] * columns, directions[1] * rows, step, positions[order[0]]], 1)  # type: ignore[index]
-    return Grid(tuple(int(one) for one in order), LPS_TO_RAS @ affine, (columns, rows, float(np.linalg.norm(step))))
+    affine[:3] = np.stack([first.directions[0] * columns, first.directions[1] * rows, step, first.position], 1)  # type: ignore[index]
+    return LPS_TO_RAS @ affine
 
 
 def _check_alike(places: Sequence[Place]) -> None:
