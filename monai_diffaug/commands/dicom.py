@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from monai_diffaug.commands import DISCLAIMER, dicom_import
+from monai_diffaug.commands import DISCLAIMER, dicom_export, dicom_generate, dicom_import
 
-SUBCOMMANDS = (dicom_import,)
+SUBCOMMANDS = (dicom_import, dicom_generate, dicom_export)
 """Each a module with ``add``; more go here."""
 
 

@@ -19,6 +19,13 @@ def add(subcommands: Any) -> None:
     arg = parser.add_argument
     arg("--input", required=True, type=Path, metavar="DIR", help="folder of DICOM files, searched with those below it")
     arg("--output", required=True, type=Path, metavar="OUT", help="new or empty folder")
+    add_choice(parser)
+    parser.set_defaults(run=run)
+
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """Add what says which series and labels are taken."""
+    arg = parser.add_argument
     arg("--series", metavar="UID", help="only the series of this SeriesInstanceUID (default: every one)")
     arg("--labels-from", choices=("auto", "seg", "rtstruct", "none"), default="auto", metavar="KIND",
         help="seg, rtstruct, auto (default: SEG where there is one, else RTSTRUCT) or none")  # fmt: skip
@@ -27,19 +34,22 @@ def add(subcommands: Any) -> None:
     arg("--frames", action="store_true", help="slices of CT and MR one by one, as PNG")
     arg("--split", action="store_true", help="slices of several orientations or sizes as an image for each")
     arg("--allow-synthetic", action="store_true", help="take what is marked as synthetic data too")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Import a folder and say what became of it: 0 all of it, 1 some of it was refused."""
-    if missing := _missing():
-        raise ImportError(f"{missing} is not installed; run: pip install 'monai_diffaug[dicom]'")
+    need_dicom()
+    return import_run(args, args.input, args.output)
+
+
+def import_run(args: argparse.Namespace, files: Path, output: Path) -> int:
+    """Import ``files`` into ``output`` as the arguments choose, and tell what became of them."""
     from monai_diffaug.dicom.conversion import LabelChoice, import_folder
     from monai_diffaug.generation.placed import write_placed
 
     done = import_folder(
-        args.input,
-        args.output,
+        files,
+        output,
         write_placed,
         series=args.series,
         labels=LabelChoice(args.labels_from, _values(args.lesion), args.by_position),
@@ -55,15 +65,17 @@ def run(args: argparse.Namespace) -> int:
         print(f"refused {series}: {sentence}", file=sys.stderr)
     labelled = sum("label" in case for case in done.cases)
     print(f"imported {len(done.cases)} images, {labelled} of them with a label; {len(done.refused)} refused")
-    print(f"wrote {args.output / 'images'}, sidecars and datalist.json. {DISCLAIMER}")
+    print(f"wrote {output / 'images'}, sidecars and datalist.json. {DISCLAIMER}")
     return 1 if done.refused else 0
 
 
-def _missing() -> str:
-    """Return the first package that is needed and not there, or an empty text."""
+def need_dicom() -> None:
+    """Raise ImportError where the extra is not installed."""
     from importlib.util import find_spec
 
-    return next((name for name in ("pydicom", "highdicom") if find_spec(name) is None), "")
+    for name in ("pydicom", "highdicom"):
+        if find_spec(name) is None:
+            raise ImportError(f"{name} is not installed; run: pip install 'monai_diffaug[dicom]'")
 
 
 def _values(given: list[str] | None) -> dict[str, int] | None:

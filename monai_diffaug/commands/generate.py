@@ -17,11 +17,19 @@ def add(commands: Any) -> None:
     """Add the command's parser."""
     parser = commands.add_parser("generate", help="make a set of synthetic images with masks", epilog=DISCLAIMER)
     arg = parser.add_argument
-    arg("--bundle", required=True, metavar="B", help="shipped bundle's name, or a bundle folder")
     arg("--images", required=True, type=Path, metavar="DIR_OR_DATALIST", help="PNG, JPEG or NIfTI, or a datalist JSON")
     arg("--labels", type=Path, metavar="DIR", help="what is there already, paired by stem")
     arg("--regions", type=Path, metavar="DIR", help="non-zero where an abnormality may lie, paired by stem")
     arg("--output", required=True, type=Path, metavar="OUT", help="new or empty folder")
+    add_order(parser)
+    arg("--dry-run", action="store_true", help="check the inputs, say what would be made, write nothing")
+    parser.set_defaults(run=run, after=_after)
+
+
+def add_order(parser: argparse.ArgumentParser) -> None:
+    """Add what says how many samples of what kind are made, and by which bundle."""
+    arg = parser.add_argument
+    arg("--bundle", required=True, metavar="B", help="shipped bundle's name, or a bundle folder")
     many = parser.add_mutually_exclusive_group(required=True)
     many.add_argument("--num", type=int, metavar="N", help="number of planned samples")
     many.add_argument("--ratio", type=float, metavar="R", help="planned samples per usable image")
@@ -39,10 +47,8 @@ def add(commands: Any) -> None:
     arg("--device", default="auto", help="auto (default), cpu or cuda")
     arg("--audit", action="store_true", help="keep refused samples under rejected/ too")
     arg("--resume", action="store_true", help="go on with an interrupted run")
-    arg("--dry-run", action="store_true", help="check the inputs, say what would be made, write nothing")
     # Else argparse takes -1e+06 for an option.
     parser._negative_number_matcher = re.compile(r"^-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
-    parser.set_defaults(run=run, after=_after)
 
 
 def _after(args: argparse.Namespace) -> str:

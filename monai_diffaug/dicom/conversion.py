@@ -139,7 +139,7 @@ class _Import:
         self._outlined: list[Outlined] = []
         for file in listing.labels:
             self._open(file)
-        for folder in ("images", "labels", "sidecars"):
+        for folder in ("images", "labels", "regions", "sidecars"):
             (root / folder).mkdir(parents=True)
 
     def _open(self, file: DicomFile) -> None:
@@ -200,6 +200,9 @@ class _Import:
             self.write(self.root / case["label"], label.array, image.affine)
             self.told.values |= label.values
             self.told.notes += [f"{name}: {note}" for note in label.notes]
+        if image.padded.any():  # nothing may be painted where there is no image
+            case["regions"] = f"regions/{name}{suffix}"
+            self.write(self.root / case["regions"], (~image.padded).astype(np.uint8), image.affine)
         sidecar = sidecar_of(image, scale=values.scale, offset=values.offset)
         (self.root / "sidecars" / f"{name}.json").write_text(json.dumps(sidecar, indent=1) + "\n", "utf-8")
         self.told.notes += [f"{name}: {note}" for note in values.notes]
@@ -238,8 +241,9 @@ class _Import:
             if cases:
                 name = f"datalist_{kind}.json" if both else "datalist.json"
                 (self.root / name).write_text(json.dumps(self._datalist(cases), indent=1) + "\n", "utf-8")
-        if not any("label" in case for case in told.cases):
-            (self.root / "labels").rmdir()
+        for kind, folder in (("label", "labels"), ("regions", "regions")):
+            if not any(kind in case for case in told.cases):
+                (self.root / folder).rmdir()
 
     def _datalist(self, cases: list[dict[str, str]]) -> dict[str, Any]:
         names: dict[str, str] = {}

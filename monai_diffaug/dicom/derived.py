@@ -140,6 +140,7 @@ def _write_pixels(dataset: Dataset, pixels: np.ndarray) -> None:
     dataset.Rows, dataset.Columns = pixels.shape[:2]
     if pixels.ndim > 2:
         dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
+        dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 7, 0
     elif "PlanarConfiguration" in dataset:
         del dataset.PlanarConfiguration
     dataset.BitsAllocated = 8 * pixels.dtype.itemsize

@@ -24,6 +24,7 @@ from monai_diffaug.dicom.marks import PRODUCT, Sample
 from monai_diffaug.dicom.segmentation import segmentation
 from monai_diffaug.dicom.watermark import watermarked
 from monai_diffaug.dicom.whitelist import neutral_header
+from monai_diffaug.synthesis.provenance import versions
 
 Clock = Callable[[], datetime]
 
@@ -49,7 +50,6 @@ class DicomExporter:
     Args:
         site: makes names and UIDs.
         bundle: name of the bundle, for the derivation's description.
-        version: of this product.
         looked_at: a person has looked at the sources and found no writing burned into them.
         watermark: write SYNTHETIC into each plane, for review in a PACS; such images are not for training.
         source_pair: write a de-identified copy of the source beside, in ``source``.
@@ -60,14 +60,13 @@ class DicomExporter:
         self,
         site: SiteSecret,
         bundle: str,
-        version: str,
         *,
         looked_at: bool = False,
         watermark: bool = False,
         source_pair: bool = False,
         clock: Clock = datetime.now,
     ) -> None:
-        self.site, self.bundle, self.version = site, bundle, version
+        self.site, self.bundle, self.version = site, bundle, versions()[PRODUCT]
         self.looked_at, self.watermark, self.source_pair = looked_at, watermark, source_pair
         self.clock = clock
 

@@ -9,6 +9,8 @@ from pydicom.uid import (
     UID,
     ComputedRadiographyImageStorage,
     CTImageStorage,
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
     MRImageStorage,
     SecondaryCaptureImageStorage,
     VLEndoscopicImageStorage,
@@ -48,13 +50,16 @@ CODED = {"BodyPartExamined": ("COLON", "ABDOMEN", "CHEST", "HEAD", "BRAIN", "SKI
 """Attributes that are copied if they hold one of these words."""
 
 
+SINGLE = {EnhancedCTImageStorage: CTImageStorage, EnhancedMRImageStorage: MRImageStorage}
+"""Multi-frame objects whose frames are stored one by one."""
+
 IMAGE_TYPES = ("DERIVED", "SECONDARY", "AXIAL", "LOCALIZER", "OTHER", "M", "P", "R", "I")
 """Words that may stand in Image Type."""
 
 
 def target_class(source: Dataset) -> UID:
     """Return what a synthetic image of a source is stored as: its own kind where that is known, else a capture."""
-    own = UID(source.SOPClassUID)
+    own = SINGLE.get(UID(source.SOPClassUID), UID(source.SOPClassUID))
     return own if own in KEPT else SecondaryCaptureImageStorage
 
 

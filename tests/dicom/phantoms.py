@@ -172,7 +172,9 @@ def seg_of(sources: Sequence[Dataset], mask: np.ndarray, *, label: str = "Lesion
     )  # fmt: skip
 
 
-def rtstruct_of(sources: Sequence[Dataset], rois: dict[str, dict[int, list[np.ndarray]]], *, number: int = 8) -> Dataset:
+def rtstruct_of(
+    sources: Sequence[Dataset], rois: dict[str, dict[int, list[np.ndarray]]], *, number: int = 8
+) -> Dataset:
     """Return an RTSTRUCT.
 
     Args:
@@ -197,9 +199,7 @@ def rtstruct_of(sources: Sequence[Dataset], rois: dict[str, dict[int, list[np.nd
         item.ROINumber, item.ROIName, item.ROIGenerationAlgorithm = roi, name, "MANUAL"
         item.ReferencedFrameOfReferenceUID = frame.FrameOfReferenceUID
         drawn.ReferencedROINumber = roi
-        drawn.ContourSequence = Items(
-            [_contour(sources[k], corners) for k, all_ in slices.items() for corners in all_]
-        )
+        drawn.ContourSequence = Items([_contour(sources[k], corners) for k, all_ in slices.items() for corners in all_])
         one.StructureSetROISequence.append(item)
         one.ROIContourSequence.append(drawn)
     return one
