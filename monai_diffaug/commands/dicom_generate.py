@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +30,38 @@ def run(args: argparse.Namespace) -> int:
     dicom_import.need_dicom()
     imported, generated, dicom = (args.output / name for name in FOLDERS)
     codes = [_begin(args, imported)]
-    lists = sorted(imported.glob("datalist*.json"))
-    if len(lists) != 1:
-        raise ValueError(f"{args.input} holds frames and volumes; one bundle takes one of them: choose with --series")
-    order = argparse.Namespace(**vars(args))
-    order.images, order.labels, order.regions, order.output, order.dry_run = lists[0], None, None, generated, False
+    order = argparse.Namespace(**vars(args), images=_usable(args, imported), labels=None, regions=None, dry_run=False)
+    order.output = generated
     codes.append(generate.run(order))
     if (generated / "manifest.jsonl").exists():
         codes.append(dicom_export.export_run(args, args.input, imported, generated, dicom))
     return next((code for code in codes if code), 0)
+
+
+def _usable(args: argparse.Namespace, imported: Path) -> Path:
+    """Return a datalist of the images that may be exported later: nothing is painted into the others in vain."""
+    from monai_diffaug.configs import write_json
+    from monai_diffaug.dicom.export import check_writing
+    from monai_diffaug.dicom.sources import Sources
+    from monai_diffaug.generation.files import split_suffix
+
+    lists = sorted(imported.glob("datalist*.json"))
+    if len(lists) != 1:
+        raise ValueError(f"{args.input} holds frames and volumes; one bundle takes one of them: choose with --series")
+    if args.burned_in_checked:
+        return lists[0]
+    listed, sources, kept = json.loads(lists[0].read_text("utf-8")), Sources(args.input, imported / "sidecars"), []
+    for case in listed["training"]:
+        try:
+            check_writing(sources.image(split_suffix(Path(case["image"]).name)[0]))
+        except ValueError as error:
+            print(f"refused {case['image']}: {error}", file=sys.stderr)
+        else:
+            kept.append(case)
+    if not kept:
+        raise ValueError("every image may hold burned-in writing; look at them, then say so: --burned-in-checked")
+    write_json(checked := imported / "checked.json", {**listed, "training": kept})
+    return checked
 
 
 def _begin(args: argparse.Namespace, imported: Path) -> int:

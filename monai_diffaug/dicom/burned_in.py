@@ -17,7 +17,8 @@ LIKELY = {UltrasoundImageStorage, UltrasoundMultiFrameImageStorage}
 def suspected(image: DicomImage) -> str:
     """Return in a few words why writing is suspected in an image, or an empty text.
 
-    The pixels are searched as frames of endoscopy are before painting (``rules.Overlay``), slice by slice.
+    Colours are searched as frames of endoscopy are before painting (``rules.Overlay``). In grey images writing is as
+    white as can be: shapes of the whitest stored number alone are searched, slice by slice.
     """
     for plane in image.planes:
         if str(plane.header.get("BurnedInAnnotation", "")).upper() == "YES":
@@ -27,17 +28,17 @@ def suspected(image: DicomImage) -> str:
         if plane.header.get("RecognizableVisualFeatures") == "YES":
             return f"{plane.path.name} says that it shows a recognizable face"
     look = Overlay()
-    for number, frame in enumerate(_frames(image)):
-        if look(frame).any():
-            return f"plane {number + 1} has small bright shapes in a row"
+    if any(look(frame).any() for frame in _frames(image)):
+        return "small shapes of one brightness stand in a row"
     return ""
 
 
 def _frames(image: DicomImage) -> Iterator[np.ndarray]:
-    """Yield each plane as (C, rows, columns) in [0, 1]."""
-    values = image.image.astype(np.float32)
-    low, high = float(values.min()), float(values.max())
-    unit = (values - low) / max(high - low, 1e-6)
-    for index in range(len(image.planes)):
-        pixels = image.plane_pixels(unit, index)
-        yield np.moveaxis(np.atleast_3d(pixels), -1, 0)
+    """Yield pictures (C, rows, columns) in [0, 1] in which writing is bright."""
+    for index, plane in enumerate(image.planes):
+        pixels = image.plane_pixels(image.stored, index)
+        if pixels.ndim > len(("rows", "columns")):
+            yield np.moveaxis(pixels.astype(np.float32) / 255, -1, 0)
+            continue
+        whitest = pixels.min() if plane.inverted else pixels.max()
+        yield (pixels == whitest).astype(np.float32)[None]

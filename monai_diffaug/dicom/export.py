@@ -83,7 +83,8 @@ class DicomExporter:
                 then nothing is left behind.
             FileExistsError: when the folder is there.
         """
-        self.check(source)
+        if not self.looked_at:
+            check_writing(source)
         stored = source.restored(painted.image)
         sample = self.sample(source, stored, painted.record)
         shown = watermarked(source, stored) if self.watermark else stored
@@ -123,14 +124,6 @@ class DicomExporter:
                     f"{name} would hold {len(hits)} text(s) of its source; nothing was written: report this as a fault"
                 )
 
-    def check(self, source: DicomImage) -> None:
-        """Raise BadDicom where writing may be burned into a source, unless a person has looked."""
-        if not self.looked_at and (why := suspected(source)):
-            raise BadDicom(
-                f"series {source.series_uid} may hold burned-in writing ({why}); look at it, and if nothing names a "
-                "patient say so: --burned-in-checked"
-            )
-
     def sample(self, source: DicomImage, stored: np.ndarray, record: Mapping[str, Any]) -> Sample:
         """Return what the objects of a sample tell."""
         header, weights = source.planes[0].header, dict(record.get("weights") or {})
@@ -157,6 +150,15 @@ class DicomExporter:
             key=self.site.digest("source pair", sample.key),
         )
         return {f"source/IM{n:05d}.dcm": one for n, one in enumerate(derived_images(source, source.stored, copy), 1)}
+
+
+def check_writing(source: DicomImage) -> None:
+    """Raise BadDicom where writing may be burned into a source: only a person can tell that it names nobody."""
+    if why := suspected(source):
+        raise BadDicom(
+            f"series {source.series_uid} may hold burned-in writing ({why}); look at it, and if nothing names a "
+            "patient say so: --burned-in-checked"
+        )
 
 
 def anonymous(source: DicomImage) -> DicomImage:
