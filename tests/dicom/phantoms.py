@@ -1,7 +1,7 @@
-"""DICOM objects made from formulas, for tests of reading, writing and transfer; every text holds made-up personal data.
+"""DICOM objects made from formulas, for tests of reading, writing and transfer; their texts are made-up personal data.
 
-Each builder returns datasets in memory, to be changed by a test and written with ``write``. ``SECRETS`` are all texts and
-identifiers that must appear in nothing that is derived from them.
+Each builder returns datasets in memory, to be changed by a test and written with ``write``. ``SECRETS`` are all texts
+and identifiers that must appear in nothing that is derived from them.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def ct_series(number: int = 1, *, seed: int = 0, tilt: float = 0.0) -> list[Data
 
 
 def mr_series(number: int = 2, *, seed: int = 1) -> list[Dataset]:
-    """Return a sagittal MR: signed numbers, a fractional slope, 40 columns of 1.1 mm, 32 rows of 0.9, 10 slices of 3."""
+    """Return a sagittal MR, signed, with a fractional slope: 40 columns of 1.1 mm, 32 rows of 0.9, 10 slices of 3."""
     slices = []
     for k in range(10):
         stored = ct_hu(seed, shape=(32, 40, 10))[:, :, k].astype(np.int16) + 400
@@ -172,7 +172,9 @@ def seg_of(sources: Sequence[Dataset], mask: np.ndarray, *, label: str = "Lesion
     )  # fmt: skip
 
 
-def rtstruct_of(sources: Sequence[Dataset], rois: dict[str, dict[int, list[np.ndarray]]], *, number: int = 8) -> Dataset:
+def rtstruct_of(
+    sources: Sequence[Dataset], rois: dict[str, dict[int, list[np.ndarray]]], *, number: int = 8
+) -> Dataset:
     """Return an RTSTRUCT.
 
     Args:
@@ -197,9 +199,7 @@ def rtstruct_of(sources: Sequence[Dataset], rois: dict[str, dict[int, list[np.nd
         item.ROINumber, item.ROIName, item.ROIGenerationAlgorithm = roi, name, "MANUAL"
         item.ReferencedFrameOfReferenceUID = frame.FrameOfReferenceUID
         drawn.ReferencedROINumber = roi
-        drawn.ContourSequence = Items(
-            [_contour(sources[k], corners) for k, all_ in slices.items() for corners in all_]
-        )
+        drawn.ContourSequence = Items([_contour(sources[k], corners) for k, all_ in slices.items() for corners in all_])
         one.StructureSetROISequence.append(item)
         one.ROIContourSequence.append(drawn)
     return one
