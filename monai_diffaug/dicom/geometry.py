@@ -45,7 +45,8 @@ class Place:
 
     @property
     def normal(self) -> np.ndarray:
-        return np.cross(self.directions[0], self.directions[1])  # type: ignore[index]
+        across, down = np.zeros((2, 3)) if self.directions is None else self.directions
+        return np.cross(across, down)
 
 
 @dataclass(frozen=True)
@@ -121,16 +122,17 @@ def grid_of(places: Sequence[Place]) -> Grid:
     _check_regular(distances[order], positions[order])
     step = (positions[order[-1]] - positions[order[0]]) / (len(places) - 1)
     first = places[order[0]]
-    rows, columns = first.spacing  # type: ignore[misc]
+    rows, columns = first.spacing or (1.0, 1.0)
     spacing = (columns, rows, float(np.linalg.norm(step)))
     return Grid(tuple(int(one) for one in order), affine_of(first, step), spacing)
 
 
 def affine_of(first: Place, step: np.ndarray) -> np.ndarray:
     """Return (4, 4), index (column, row, slice) to mm, RAS, of slices that begin with one and go on by a step (LPS)."""
-    rows, columns = first.spacing  # type: ignore[misc]
+    rows, columns = first.spacing or (1.0, 1.0)
+    across, down = np.zeros((2, 3)) if first.directions is None else first.directions
     affine = np.eye(4)
-    affine[:3] = np.stack([first.directions[0] * columns, first.directions[1] * rows, step, first.position], 1)  # type: ignore[index]
+    affine[:3] = np.stack([across * columns, down * rows, step, np.asarray(first.position)], 1)
     return LPS_TO_RAS @ affine
 
 

@@ -6,6 +6,7 @@ import math
 import warnings
 
 import numpy as np
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
 from pydicom.uid import UID
@@ -18,6 +19,7 @@ GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
 EXTENDED = "1.2.840.10008.1.2.4.51"
 HTJ2K = ("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203")
+_NONE = DataElement(0x60000102, "US", None)
 VIDEO = "1.2.840.10008.1.2.4.10"
 
 
@@ -116,7 +118,7 @@ def check_range(stored: np.ndarray, plane: Plane, name: str) -> None:
     if wrong.any():
         raise BadDicom(
             f"{name} holds numbers from {least} to {most}, but its {plane.header.BitsStored} stored bits end at {low} "
-            f"and {high}: an overlay among the pixels, or a wrong BitsStored; correct it first"
+            f"and {high}: a wrong BitsStored, or an overlay that the header does not tell of; correct it first"
         )
 
 
@@ -139,10 +141,12 @@ def _check_bits(file: DicomFile, *, colour: bool) -> None:
 
 def _decoded(file: DicomFile) -> np.ndarray:
     syntax = _syntax(file.header)
+    if not UID(syntax).is_transfer_syntax:
+        raise BadDicom(f"{file.name} cannot be decoded: {_remedy(syntax)}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of padding behind the pixels, and of what is checked here anyway
-            return pixel_array(file.path)
+            return pixel_array(file.path, correct_unused_bits=_has_embedded_overlay(file.header))
     except (RuntimeError, NotImplementedError) as error:
         raise BadDicom(f"{file.name} cannot be decoded: {_remedy(syntax)}") from error
     except MemoryError as error:
@@ -151,6 +155,11 @@ def _decoded(file: DicomFile) -> np.ndarray:
     except Exception as error:
         what = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BadDicom(f"{file.name} is truncated, damaged or has no pixels ({what}); get it anew") from error
+
+
+def _has_embedded_overlay(header: Dataset) -> bool:
+    """Whether bits that the pixels do not use hold an overlay; else whatever is in them makes the file suspect."""
+    return any(int(header.get((group, 0x0102), _NONE).value or 0) > 0 for group in range(0x6000, 0x6020, 2))
 
 
 def _remedy(syntax: str) -> str:
@@ -162,7 +171,7 @@ def _remedy(syntax: str) -> str:
         return f"{name} needs pip install pylibjpeg-openjpeg, or decompress it first"
     try:
         known = get_decoder(UID(syntax)).is_available
-    except NotImplementedError:
+    except (NotImplementedError, ValueError):
         return f"transfer syntax {name} is not known; decompress it first (gdcmconv --raw)"
     if known:
         return f"its data ({name}) is damaged; get it anew"

@@ -30,6 +30,8 @@ class Segments:
         self.file = file
         self._numbers: dict[str, list[int]] = {}
         for item in file.header.get("SegmentSequence") or ():
+            if not int(item.SegmentNumber):  # the background of a label map
+                continue
             name = str(item.get("SegmentLabel", "") or f"segment {item.SegmentNumber}")
             self._numbers.setdefault(name, []).append(int(item.SegmentNumber))
         if not self._numbers:

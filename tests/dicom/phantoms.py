@@ -1,7 +1,7 @@
-"""DICOM objects made from formulas, for tests of reading, writing and transfer; every text holds made-up personal data.
+"""DICOM objects made from formulas, for tests of reading, writing and transfer; their texts are made-up personal data.
 
-Each builder returns datasets in memory, to be changed by a test and written with ``write``. ``SECRETS`` are all texts and
-identifiers that must appear in nothing that is derived from them.
+Each builder returns datasets in memory, to be changed by a test and written with ``write``. ``SECRETS`` are all texts
+and identifiers that must appear in nothing that is derived from them.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ def lesion(shape: tuple[int, int, int] = (64, 48, 12)) -> np.ndarray:
     return ((rows - 40) / 9.0) ** 2 + ((columns - 17) / 6.0) ** 2 + ((slices - 5.5) / 2.4) ** 2 <= 1
 
 
-def ct_series(number: int = 1, *, seed: int = 0, tilt: float = 0.0) -> list[Dataset]:
+def ct_series(number: int = 1, *, seed: int = 0, tilt: float = 0.0, slices: int = 12) -> list[Dataset]:
     """Return an oblique CT: 48 columns of 0.8 mm, 64 rows of 0.6 mm, 12 slices of 2.5 mm; tilt in mm a slice."""
-    angle, hu = np.deg2rad(20), ct_hu(seed)
+    angle, hu = np.deg2rad(20), ct_hu(seed, shape=(64, 48, slices))
     across, down = np.array([np.cos(angle), np.sin(angle), 0]), np.array([-np.sin(angle), np.cos(angle), 0])
     tip = np.deg2rad(10)
     down = np.cos(tip) * down + np.sin(tip) * np.array([0, 0, -1.0])
-    normal, slices = np.cross(across, down), []
+    normal, series = np.cross(across, down), []
     for k in range(hu.shape[2]):
         one = _image(CT, "CT", number, k + 1, (hu[:, :, k] + 1024).astype(np.uint16), bits=12)
         one.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
@@ -77,12 +77,12 @@ def ct_series(number: int = 1, *, seed: int = 0, tilt: float = 0.0) -> list[Data
         one.KVP, one.ConvolutionKernel, one.PatientPosition = "120", "B30f", "HFS"
         _place(one, np.array([-20.0, -15.0, 30.0]) + k * (2.5 * normal + tilt * down), (across, down), (0.6, 0.8))
         one.SliceThickness = "2.5"
-        slices.append(one)
-    return slices
+        series.append(one)
+    return series
 
 
 def mr_series(number: int = 2, *, seed: int = 1) -> list[Dataset]:
-    """Return a sagittal MR: signed numbers, a fractional slope, 40 columns of 1.1 mm, 32 rows of 0.9, 10 slices of 3."""
+    """Return a sagittal MR, signed, with a fractional slope: 40 columns of 1.1 mm, 32 rows of 0.9, 10 slices of 3."""
     slices = []
     for k in range(10):
         stored = ct_hu(seed, shape=(32, 40, 10))[:, :, k].astype(np.int16) + 400
