@@ -37,7 +37,7 @@ def add_marks(parser: argparse.ArgumentParser) -> None:
     arg("--site-secret", type=Path, metavar="FILE", help="key for names and UIDs (default: made once, in your home)")
     arg("--burned-in-checked", action="store_true", help="you have looked: no writing in the pixels names a patient")
     arg("--watermark", action="store_true", help="write SYNTHETIC into the pixels, for review; not for training")
-    arg("--source-pair", action="store_true", help="a de-identified copy of each source beside it, never pushed")
+    arg("--pairs", type=Path, metavar="DIR", help="write a de-identified copy of each source there")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,7 +61,7 @@ def export_run(args: argparse.Namespace, files: Path, imported: Path, generated:
         bundle,
         looked_at=args.burned_in_checked,
         watermark=args.watermark,
-        source_pair=args.source_pair,
+        pairs=args.pairs,
     )
     sources, refused, written = Sources(files, imported / "sidecars"), 0, 0
     for line in manifest.read(generated / manifest.NAME):

@@ -37,7 +37,7 @@ def _frames(image: DicomImage) -> Iterator[np.ndarray]:
     """Yield pictures (C, rows, columns) in [0, 1] in which writing is bright."""
     for index, plane in enumerate(image.planes):
         pixels = image.plane_pixels(image.stored, index)
-        if pixels.ndim > len(("rows", "columns")):
+        if pixels.shape[2:]:  # colour
             yield np.moveaxis(pixels.astype(np.float32) / 255, -1, 0)
             continue
         whitest = pixels.min() if plane.inverted else pixels.max()

@@ -138,7 +138,7 @@ _OWN = {
 def _write_pixels(dataset: Dataset, pixels: np.ndarray) -> None:
     """Write pixels without compression; colour as RGB by pixel."""
     dataset.Rows, dataset.Columns = pixels.shape[:2]
-    if pixels.ndim > 2:
+    if pixels.shape[2:]:  # colour
         dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
         dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 7, 0
     elif "PlanarConfiguration" in dataset:

@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 
 from monai_diffaug.dicom.burned_in import suspected
 from monai_diffaug.dicom.derived import derived_images
-from monai_diffaug.dicom.identity import SiteSecret
+from monai_diffaug.dicom.identity import PATIENT_PREFIX, SiteSecret
 from monai_diffaug.dicom.images import BadDicom, DicomImage
 from monai_diffaug.dicom.leaks import found_in, identifiers
 from monai_diffaug.dicom.marks import PRODUCT, Sample
@@ -52,7 +52,8 @@ class DicomExporter:
         bundle: name of the bundle, for the derivation's description.
         looked_at: a person has looked at the sources and found no writing burned into them.
         watermark: write SYNTHETIC into each plane, for review in a PACS; such images are not for training.
-        source_pair: write a de-identified copy of the source beside, in ``source``.
+        pairs: folder for a de-identified copy of each source, below the sample's own name; None = no copies. They are
+            kept apart: what is sent to an archive must be synthetic.
         clock: the time of creation.
     """
 
@@ -63,11 +64,11 @@ class DicomExporter:
         *,
         looked_at: bool = False,
         watermark: bool = False,
-        source_pair: bool = False,
+        pairs: Path | None = None,
         clock: Clock = datetime.now,
     ) -> None:
         self.site, self.bundle, self.version = site, bundle, versions()[PRODUCT]
-        self.looked_at, self.watermark, self.source_pair = looked_at, watermark, source_pair
+        self.looked_at, self.watermark, self.pairs = looked_at, watermark, pairs
         self.clock = clock
 
     def __call__(self, source: DicomImage, painted: Painted, folder: Path) -> list[Path]:
@@ -88,41 +89,16 @@ class DicomExporter:
         stored = source.restored(painted.image)
         sample = self.sample(source, stored, painted.record)
         shown = watermarked(source, stored) if self.watermark else stored
-        files = self._files(source, shown, painted.masks, sample)
-        self._search(files, source, lambda: self._files(anonymous(source), shown, painted.masks, sample))
-        return write_all({name: data for name, (data, _) in files.items()}, folder)
-
-    def _files(
-        self, source: DicomImage, stored: np.ndarray, masks: Mapping[str, np.ndarray], sample: Sample
-    ) -> dict[str, tuple[bytes, bytes]]:
-        """Return path -> (bytes of the file, its pixel bytes)."""
-        images = derived_images(source, stored, sample)
-        objects = {f"IM{number:05d}.dcm": one for number, one in enumerate(images, 1)}
-        objects["SEG.dcm"] = segmentation(source, images, masks, sample)
-        if self.source_pair:
-            objects |= self._pair(source, sample)
-        return {name: (encoded(one), bytes(one.PixelData)) for name, one in objects.items()}
+        self._write_pair(source, sample, folder.name)
+        return write_checked(lambda image: self._objects(image, shown, painted.masks, sample), source, folder)
 
     @staticmethod
-    def _search(
-        files: Mapping[str, tuple[bytes, bytes]],
-        source: DicomImage,
-        neutral: Callable[[], Mapping[str, tuple[bytes, bytes]]],
-    ) -> None:
-        """Raise BadDicom when a file holds a text of its source that it would not hold without one.
-
-        A source may be described by words that every object of ours has. Whatever is found is looked for again in the
-        files of a source without names: what is there too did not come from the source.
-        """
-        texts = identifiers([plane.header for plane in source.planes])
-        found = {name: found_in(data, texts, pixels=pixels) for name, (data, pixels) in files.items()}
-        if not any(found.values()):
-            return
-        for name, (data, pixels) in neutral().items():
-            if hits := set(found[name]) - set(found_in(data, found[name], pixels=pixels)):
-                raise BadDicom(
-                    f"{name} would hold {len(hits)} text(s) of its source; nothing was written: report this as a fault"
-                )
+    def _objects(
+        source: DicomImage, stored: np.ndarray, masks: Mapping[str, np.ndarray], sample: Sample
+    ) -> dict[str, Dataset]:
+        images = derived_images(source, stored, sample)
+        objects = {f"IM{number:05d}.dcm": one for number, one in enumerate(images, 1)}
+        return objects | {"SEG.dcm": segmentation(source, images, masks, sample)}
 
     def sample(self, source: DicomImage, stored: np.ndarray, record: Mapping[str, Any]) -> Sample:
         """Return what the objects of a sample tell."""
@@ -141,15 +117,22 @@ class DicomExporter:
             version=self.version,
         )
 
-    def _pair(self, source: DicomImage, sample: Sample) -> dict[str, Dataset]:
-        """Return the source, rebuilt by the same whitelist under names of its own; its pixels are a patient's."""
+    def _write_pair(self, source: DicomImage, sample: Sample, name: str) -> None:
+        """Write the source, rebuilt by the same whitelist under names of its own; its pixels are a patient's."""
+        if self.pairs is None or (self.pairs / name).exists():
+            return
         copy = replace(
             sample,
             synthetic=False,
-            patient_id=sample.patient_id.replace("SYN-", "DEID-"),
+            patient_id=sample.patient_id.replace(PATIENT_PREFIX, "DEID-"),
             key=self.site.digest("source pair", sample.key),
         )
-        return {f"source/IM{n:05d}.dcm": one for n, one in enumerate(derived_images(source, source.stored, copy), 1)}
+
+        def objects(image: DicomImage) -> dict[str, Dataset]:
+            images = derived_images(image, source.stored, copy)
+            return {f"IM{number:05d}.dcm": one for number, one in enumerate(images, 1)}
+
+        write_checked(objects, source, self.pairs / name)
 
 
 def check_writing(source: DicomImage) -> None:
@@ -167,11 +150,35 @@ def anonymous(source: DicomImage) -> DicomImage:
     return replace(source, planes=planes)
 
 
-def encoded(dataset: Dataset) -> bytes:
-    """Return the bytes of a file."""
+Build = Callable[[DicomImage], Mapping[str, Dataset]]
+
+
+def write_checked(build: Build, source: DicomImage, folder: Path) -> list[Path]:
+    """Build objects by file name, search them for identifiers of the source, and write them into a new folder.
+
+    A source may be described by words that every object of ours has. Whatever is found is looked for again in the
+    objects of a source without names: what is there too did not come from the source.
+
+    Raises:
+        BadDicom: when an object holds a text of its source that it would not hold without one.
+    """
+    files = {name: encoded(dataset) for name, dataset in build(source).items()}
+    texts = identifiers([plane.header for plane in source.planes])
+    found = {name: found_in(*file, texts) for name, file in files.items()}
+    neutral = build(anonymous(source)) if any(found.values()) else {}
+    for name, dataset in neutral.items():
+        if hits := found[name] - found_in(*encoded(dataset), found[name]):
+            raise BadDicom(
+                f"{name} would hold {len(hits)} text(s) of its source; nothing was written: report this as a fault"
+            )
+    return write_all({name: data for name, (data, _) in files.items()}, folder)
+
+
+def encoded(dataset: Dataset) -> tuple[bytes, bytes]:
+    """Return the bytes of a file, and of its pixels."""
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
+    return buffer.getvalue(), bytes(dataset.PixelData)
 
 
 def write_all(files: Mapping[str, bytes], folder: Path) -> list[Path]:

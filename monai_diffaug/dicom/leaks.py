@@ -45,19 +45,18 @@ def _parts(vr: str, value: object) -> Iterator[str]:
         yield str(value)
 
 
-def found_in(data: bytes, texts: Iterable[str], *, pixels: bytes = b"") -> list[str]:
+def found_in(data: bytes, pixels: bytes, texts: Iterable[str]) -> set[str]:
     """Return which texts occur in the bytes of a file.
 
     Args:
         data: the file.
-        texts: what ``identifiers`` returned.
         pixels: its pixel bytes, in which texts of fewer than eight characters are not looked for: they occur by chance.
+        texts: what ``identifiers`` returned.
     """
     start = data.find(pixels) if pixels else -1
     rest = data if start < 0 else data[:start] + data[start + len(pixels) :]
-    hits = []
-    for text in texts:
-        where = rest if len(text) < 8 else data
-        if any(one in where for one in {text.encode("utf-8"), text.encode("latin-1", "replace")}):
-            hits.append(text)
-    return sorted(hits)
+    return {text for text in texts if _holds(rest if len(text) < 8 else data, text)}
+
+
+def _holds(data: bytes, text: str) -> bool:
+    return any(one in data for one in {text.encode("utf-8"), text.encode("latin-1", "replace")})

@@ -117,7 +117,9 @@ def test_every_object_bears_every_mark(source: DicomImage, kind: str, tmp_path: 
 
 
 def test_no_text_and_no_uid_of_a_source_gets_out(source: DicomImage, tmp_path: Path) -> None:
-    files = exporter(source_pair=True)(source, painted(source), tmp_path / "out")
+    files = exporter(pairs=tmp_path / "pairs")(source, painted(source), tmp_path / "out")
+    files += sorted((tmp_path / "pairs" / "out").iterdir())
+    assert len(files) == 2 * len(source.planes) + 1
     uids = {str(value) for plane in source.planes for value in (plane.sop_uid, plane.header.StudyInstanceUID)}
     parts = {part for name in ("PatientName", "OperatorsName") for part in phantoms.PERSONAL[name].split("^")}
     for path in files:
@@ -251,8 +253,8 @@ def test_the_watermark_is_seen_and_only_when_asked_for(source: DicomImage, tmp_p
 
 def test_a_pair_is_deidentified_but_not_called_synthetic(tmp_path: Path) -> None:
     source = source_of("CT", tmp_path / "in")
-    files = exporter(source_pair=True)(source, painted(source), tmp_path / "out")
-    pair = [pydicom.dcmread(path) for path in files if path.parent.name == "source"]
+    exporter(pairs=tmp_path / "pairs")(source, painted(source), tmp_path / "out")
+    pair = [pydicom.dcmread(path) for path in sorted((tmp_path / "pairs" / "out").iterdir())]
     assert len(pair) == 12 and {one.SyntheticData for one in pair} == {"NO"}
     assert {str(one.PatientName) for one in pair} == {"DEIDENTIFIED^DIFFAUG"} and pair[0].PatientID.startswith("DEID-")
     for index, one in enumerate(pair):
@@ -327,13 +329,12 @@ KNOWN = "(0x0008,0x001c)"  # Synthetic Data, which is younger than the checker
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dicom3tools is not installed")
 def test_objects_conform(source: DicomImage, tmp_path: Path) -> None:
-    files = exporter(source_pair=True)(source, painted(source), tmp_path / "out")
-    for path in (files[0], next(one for one in files if one.name == "SEG.dcm"), files[-1]):
+    files = exporter(pairs=tmp_path / "pairs")(source, painted(source), tmp_path / "out")
+    for path in (files[0], files[-1], next((tmp_path / "pairs" / "out").iterdir())):
         done = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, timeout=60)
         errors = [line for line in done.stderr.splitlines() if line.startswith("Error") and KNOWN not in line]
         assert done.returncode == 0 and not errors, (path.name, errors)
-    own = [str(path) for path in files if path.parent.name == "out"]
-    done = subprocess.run(["dcentvfy", *own], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["dcentvfy", *map(str, files)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and not done.stderr, done.stderr
 
 
