@@ -53,7 +53,9 @@ def check_pixels(file: DicomFile) -> None:
         raise BadDicom(f"{file.name} has PhotometricInterpretation {kind or 'missing'!r}; convert it to RGB or grey")
     samples = 3 if kind not in (*GREY, "PALETTE COLOR") else 1
     if int(header.get("SamplesPerPixel", 1) or 1) != samples:
-        raise BadDicom(f"{file.name} has {header.SamplesPerPixel} samples a pixel as {kind}; correct its header")
+        raise BadDicom(
+            f"{file.name} has {header.get('SamplesPerPixel', 'no')} samples a pixel as {kind}; correct its header"
+        )
     if frames_of(header) < 1:
         raise BadDicom(f"{file.name} has NumberOfFrames {header.NumberOfFrames}; correct its header")
     check_size(math.prod((int(header.Rows), int(header.Columns), frames_of(header), samples)), file.name)
