@@ -17,6 +17,13 @@ from monai_diffaug.dicom.images import BadDicom
 
 SEG = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
+NEEDED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "Modality",
+          "ImageType", "SyntheticData", "PhotometricInterpretation", "ImagePositionPatient",
+          "ImageOrientationPatient", "PixelSpacing", "FrameOfReferenceUID", "RescaleSlope", "RescaleIntercept",
+          "PixelPaddingValue", "PixelPaddingRangeLimit", "LossyImageCompression")  # fmt: skip
+WHOLE = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit",
+         "PixelRepresentation", "InstanceNumber")  # fmt: skip
+"""What is read of a header later, and what of it must be a whole number."""
 TOLD = 8  # series that an error lists
 DICOMDIR = "1.2.840.10008.1.3.10"
 NO_PICTURES = {
@@ -179,8 +186,10 @@ def _header(path: Path) -> tuple[Dataset | None, str]:
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True)
         # Elements are decoded on first use: what cannot be is to show here, not later.
-        for name in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Rows", "Columns", "ImageType"):
+        for name in NEEDED:
             header.get(name)
+        for name in WHOLE:
+            int(header.get(name) or 0)
         return _mended(header, path), ""
     except InvalidDicomError:
         return None, "no DICOM file"

@@ -19,6 +19,15 @@ GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
 EXTENDED = "1.2.840.10008.1.2.4.51"
 HTJ2K = ("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203")
+SAFER = {
+    "1.2.840.10008.1.2.4.50": "pillow",
+    EXTENDED: "pillow",
+    "1.2.840.10008.1.2.4.80": "pyjpegls",
+    "1.2.840.10008.1.2.4.81": "pyjpegls",
+    "1.2.840.10008.1.2.4.90": "pillow",
+    "1.2.840.10008.1.2.4.91": "pillow",
+}
+"""Decoders that raise on damaged data, where GDCM has been seen to end the whole process."""
 _NONE = DataElement(0x60000102, "US", None)
 VIDEO = "1.2.840.10008.1.2.4.10"
 
@@ -44,7 +53,9 @@ def check_pixels(file: DicomFile) -> None:
         raise BadDicom(f"{file.name} has PhotometricInterpretation {kind or 'missing'!r}; convert it to RGB or grey")
     samples = 3 if kind not in (*GREY, "PALETTE COLOR") else 1
     if int(header.get("SamplesPerPixel", 1) or 1) != samples:
-        raise BadDicom(f"{file.name} has {header.SamplesPerPixel} samples a pixel as {kind}; correct its header")
+        raise BadDicom(
+            f"{file.name} has {header.get('SamplesPerPixel', 'no')} samples a pixel as {kind}; correct its header"
+        )
     if frames_of(header) < 1:
         raise BadDicom(f"{file.name} has NumberOfFrames {header.NumberOfFrames}; correct its header")
     check_size(math.prod((int(header.Rows), int(header.Columns), frames_of(header), samples)), file.name)
@@ -146,7 +157,9 @@ def _decoded(file: DicomFile) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of padding behind the pixels, and of what is checked here anyway
-            return pixel_array(file.path, correct_unused_bits=_has_embedded_overlay(file.header))
+            return pixel_array(
+                file.path, decoding_plugin=_plugin(syntax), correct_unused_bits=_has_embedded_overlay(file.header)
+            )
     except (RuntimeError, NotImplementedError) as error:
         raise BadDicom(f"{file.name} cannot be decoded: {_remedy(syntax)}") from error
     except MemoryError as error:
@@ -155,6 +168,12 @@ def _decoded(file: DicomFile) -> np.ndarray:
     except Exception as error:
         what = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BadDicom(f"{file.name} is truncated, damaged or has no pixels ({what}); get it anew") from error
+
+
+def _plugin(syntax: str) -> str:
+    """Return the decoder to use where one is to be preferred and there, else an empty text: pydicom's choice."""
+    wanted = SAFER.get(syntax, "")
+    return wanted if wanted and wanted in get_decoder(UID(syntax)).available_plugins else ""
 
 
 def _has_embedded_overlay(header: Dataset) -> bool:
