@@ -11,6 +11,7 @@ from monai_diffaug.commands import (
     DISCLAIMER,
     calibrate,
     check,
+    dicom,
     export,
     gallery,
     generate,
@@ -21,7 +22,7 @@ from monai_diffaug.commands import (
     train,
 )
 
-COMMANDS = (generate, replay, gallery, remove, misses, export, init, check, train, calibrate)
+COMMANDS = (generate, replay, gallery, remove, misses, export, init, check, train, calibrate, dicom)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
