@@ -35,7 +35,7 @@ OUTSIDE = {
     "losses": PLAIN | {"monai"},
     "configs": {"monai"},
     "metatensors": PLAIN | {"monai"},
-    "dicom": PLAIN | {"monai", "pydicom", "highdicom", "pynetdicom", "dicomweb_client", "requests"},
+    "dicom": PLAIN | {"monai", "PIL", "pydicom", "highdicom", "pynetdicom", "dicomweb_client", "requests"},
     "generation": PLAIN | {"monai", "PIL", "nibabel", "tqdm"},
     "transforms": PLAIN | {"monai"},
     "engines": PLAIN | {"monai", "ignite", "tqdm", "PIL"},

@@ -68,8 +68,8 @@ class DicomImage:
     """One image for the synthesizer: a frame, or all slices of a series.
 
     Args:
-        stored: decoded stored numbers: colour (3, rows, columns) uint8, grey frame (1, rows, columns), volume (1, columns,
-            rows, slices), as MONAI's readers have it.
+        stored: decoded stored numbers: colour (3, rows, columns) uint8, grey frame (1, rows, columns), volume (1,
+            columns, rows, slices), as MONAI's readers have it.
         planes: one for a frame; for a volume one a slice, in the order of the last axis.
         affine: (4, 4), index to world in mm, RAS, as MONAI's; None for frames.
         spacing: size of a voxel on each axis in mm; None for frames, whose bundles count in pixels.

@@ -105,7 +105,7 @@ def check_cases(
     for case in watch(found.cases):
         try:
             loaded = load_case(case, synthesizer)
-            binary = binary or label_value(loaded.label_map, 1) == 255
+            binary = binary or (loaded.label is not None and loaded.label.binary)
             if skip_existing and _has_lesion(loaded, synthesizer):
                 notes.append((case.source, "has a lesion already, left out as asked"))
                 continue

@@ -23,6 +23,7 @@ from monai_diffaug.generation.order import Order, PlannedSample, sample_seed
 from monai_diffaug.generation.report import RunSummary, summarise
 from monai_diffaug.generation.runfile import check_output, describe_run, refuse_nesting
 from monai_diffaug.generation.shards import Shard, joined
+from monai_diffaug.generation.stored import as_binary
 from monai_diffaug.generation.writer import manifest_line
 from monai_diffaug.synthesis import LesionRemover, RemovalResult, SynthesisRequest
 from monai_diffaug.synthesis.provenance import file_digest
@@ -123,7 +124,7 @@ def write_removed(output: Path, case: Case, loaded: LoadedCase, result: RemovalR
         (output / name).parent.mkdir(parents=True, exist_ok=True)
     write_image(output / files["image"], result.image, loaded.stored)
     write_mask(output / files["mask"], result.mask, loaded.stored)
-    write_label(output / files["label"], result.label.reshape(result.mask.shape[1:]), loaded.label)
+    write_label(output / files["label"], result.label.reshape(result.mask.shape[1:]), as_binary(loaded.label))
     return {**files, "prediction": None}
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+from monai_diffaug.synthesis.labels import label_value
 
 
 class BadInput(ValueError):
@@ -76,3 +78,15 @@ class StoredLabel:
 
     array: np.ndarray
     template: PictureTemplate | VolumeTemplate
+
+    @property
+    def binary(self) -> bool:
+        """Whether it holds 0 and 255 alone, or is a bilevel picture, empty or not: its lesions are 255."""
+        return getattr(self.template, "bilevel", False) or label_value(self.array, 1) == 255
+
+
+def as_binary(label: StoredLabel) -> StoredLabel:
+    """Return a binary picture to be written as a bilevel one, so that it stays binary when its lesions are gone."""
+    if not label.binary or not isinstance(label.template, PictureTemplate):
+        return label
+    return replace(label, template=replace(label.template, bilevel=True))

@@ -18,7 +18,7 @@
     -> ``synthesizer``   all of it: one sample from one seed
 
 ``image, label, seed``
-    -> ``removal``       the image without its lesions, judged by ``normal_gate``
+    -> ``removal``       the image without its lesions (``erasing``: begun from beside them), judged by ``normal_gate``
 
 ``seed`` -> ``scenes``   a normal image from noise, through overlapping windows (``tiles``)
 """

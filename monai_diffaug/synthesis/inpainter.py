@@ -28,6 +28,7 @@ class Canvas:
         label_mask: the abnormality to paint, on the window grid, 0 or 1, (N, 1, *size).
         paint_mask: where pixels may change; contains ``label_mask``, (N, 1, *size).
         scale: log2 of image pixels per window cell, (N,); 0 = same, above 0 = the window was reduced.
+        begins: noise level in (0, 1] at which painting begins, over the noised source; 1 = from pure noise.
     """
 
     source: Tensor
@@ -35,6 +36,7 @@ class Canvas:
     label_mask: Tensor
     paint_mask: Tensor
     scale: Tensor
+    begins: float = 1.0
 
 
 class Inpainter(Protocol):

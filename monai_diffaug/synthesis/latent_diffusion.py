@@ -178,7 +178,8 @@ class LatentDiffusionInpainter:
         hold_mask = to_latent_max(canvas.paint_mask.to(device), source.shape[2:])
         noise = draw_noise(source.shape[1:], seeds).to(device)
         denoise = self.bind(canvas, prompts)
-        return sample_inpainting(denoise, source, noise, hold_mask, self.levels, keep)
+        levels = [pair for pair in self.levels if pair[0] <= canvas.begins] or self.levels[-1:]
+        return sample_inpainting(denoise, source, noise, hold_mask, levels, keep)
 
     @torch.no_grad()
     def bind(self, canvas: Canvas, prompts: Sequence[str]) -> Denoise:

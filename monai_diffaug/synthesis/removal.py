@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from monai_diffaug.synthesis.attributes import extent_of
 from monai_diffaug.synthesis.blend import paint_mask
+from monai_diffaug.synthesis.erasing import Erasing
 from monai_diffaug.synthesis.normal_gate import NormalGate
 from monai_diffaug.synthesis.planner import LesionPlan
 from monai_diffaug.synthesis.prompts import NORMAL_TEXT, Abnormality
@@ -105,13 +106,19 @@ class LesionRemover:
         """Draw windows and noise seeds for every lesion of a checked request."""
         rng = np.random.default_rng(case.seed)
         lesions = self.lesions(case)
-        forbidden = np.isin(case.label, self.synthesizer.planner.regions.protected)
+        forbidden = self._forbidden(case)
         parts, count = ndimage.label(lesions)
         grown = np.zeros(lesions.shape, bool)
         for number in range(1, count + 1):
             grown |= paint_mask(parts == number, forbidden, case.spacing, margin=self.margin)
-        groups, count = ndimage.label(grown | lesions)
-        return [self._plan(case, lesions & (groups == one), groups == one, rng) for one in range(1, count + 1)]
+        groups, _ = ndimage.label(grown | lesions)
+        held = np.unique(groups[lesions]).tolist()  # a forbidden place may cut islands off a margin
+        return [self._plan(case, lesions & (groups == one), groups == one, rng) for one in held]
+
+    def _forbidden(self, case: SynthesisRequest) -> np.ndarray:
+        """Return where no margin is painted and no colour is taken from: protected labels, black border, text."""
+        regions, unit = self.synthesizer.planner.regions, self.synthesizer.images.to_unit(case.image)
+        return np.any([np.isin(case.label, regions.protected), *(rule(unit) for rule in regions.rules)], axis=0)
 
     def lesions(self, case: SynthesisRequest) -> np.ndarray:
         """Return where a checked request's lesions are, bool (*spatial)."""
@@ -140,13 +147,16 @@ class LesionRemover:
         asked = request if isinstance(request, SynthesisRequest) else from_fields(request)
         case = checked(asked, self.synthesizer.images)
         lesions = self.lesions(case)
-        sites = [self._site(case, plan, lesions & ~plan.mask) for plan in self.plan(case)]
+        plans = self.plan(case)
+        hidden = np.any([lesions, *(plan.paint for plan in plans)], axis=0)
+        erasing = Erasing(hidden, ~(hidden | self._forbidden(case)))
+        sites = [self._site(case, plan, lesions & ~plan.mask, erasing) for plan in plans]
         return _Begun(index, asked, case, sites)
 
-    def _site(self, case: SynthesisRequest, plan: LesionPlan, others: np.ndarray) -> Site:
+    def _site(self, case: SynthesisRequest, plan: LesionPlan, others: np.ndarray, erasing: Erasing) -> Site:
         spatial = case.image.shape[1:]
         patch = case.image[(slice(None), *plan.window.inside(spatial))]
-        site = Site(plan, patch, spatial, others, self.synthesizer.images, case.quantise)
+        site = Site(plan, patch, spatial, others, self.synthesizer.images, case.quantise, erasing)
         if plan.paint.mean() > MOST:
             site.unpaintable = True
             site.attempts.append(Attempt(plan.seeds[0], 0.0, False, (TOO_LARGE,), stopped_early=True))

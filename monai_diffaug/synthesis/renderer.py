@@ -105,10 +105,10 @@ class Renderer:
 
     def _prepare(self, group: list[Site]) -> None:
         images = self._stack([site.window_image for site in group])
-        paint = self._stack([site.paint for site in group])
-        sources = self.inpainter.encode(images)
+        hidden = self._stack([site.told.hidden for site in group])
+        sources = self.inpainter.encode(self._stack([site.told.start for site in group]))
         # Blanked in pixel space: an encoder leaks a lesion into neighbouring latent cells.
-        blanked = self.inpainter.encode(torch.where(paint > 0, 0.0, images))
+        blanked = self.inpainter.encode(torch.where(hidden > 0, 0.0, images))
         for site, source, blank in zip(group, sources, blanked, strict=False):
             site.source, site.blanked, site.encoded = source, blank, True
         for site, pred in zip(group, self._seen_before(sources, group), strict=True):
@@ -196,9 +196,10 @@ class Renderer:
         return Canvas(
             source=self._stack([site.source for site in group]),
             blanked=self._stack([site.blanked for site in group]),
-            label_mask=self._stack([site.mask for site in group]),
-            paint_mask=self._stack([site.paint for site in group]),
+            label_mask=self._stack([site.told.outline for site in group]),
+            paint_mask=self._stack([site.told.hidden for site in group]),
             scale=self._stack([torch.tensor(site.plan.window.scale) for site in group]),
+            begins=group[0].told.begins,
         )
 
     def _asked(self, group: list[Site], seeds: list[int]) -> tuple[list[str], list[int]]:

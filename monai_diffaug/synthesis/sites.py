@@ -26,6 +26,30 @@ class Work(IntEnum):
     DELIVER = 3
 
 
+@dataclass(frozen=True)
+class Briefing:
+    """What the networks are told of a site, and what is laid over their paint.
+
+    Args:
+        hidden: what they are not shown and may paint, on the window grid, 0 or 1, (1, *size).
+        outline: what is to be painted, on the window grid, 0 or 1, (1, *size).
+        start: the window that painting begins over, in [-1, 1], (C, *size).
+        detail: stored values that are added to the paint, (C, *spot).
+        begins: noise level at which painting begins; 1 = nothing of ``start`` is left inside.
+    """
+
+    hidden: Tensor
+    outline: Tensor
+    start: Tensor
+    detail: np.ndarray
+    begins: float = 1.0
+
+
+def as_planned(site: Site) -> Briefing:
+    """Return the briefing of an abnormality: its mask, its margin, the image's own grain."""
+    return Briefing(site.paint, site.mask, site.window_image, grain(site.original[site.inner]))
+
+
 @dataclass
 class Site:
     """The state of one planned abnormality while attempts are made.
@@ -37,6 +61,7 @@ class Site:
         known: labelled lesions, bool (*spatial), or None.
         images: how stored values meet the networks' range.
         quantise: rounds painted values to what the image's file can hold, or None.
+        brief: what the networks are told of the site.
     """
 
     plan: LesionPlan
@@ -45,6 +70,7 @@ class Site:
     known: np.ndarray | None
     images: ImageFormat
     quantise: Callable[[np.ndarray], np.ndarray] | None = None
+    brief: Callable[[Site], Briefing] = as_planned
     attempts: list[Attempt] = field(default_factory=list)
     patch: np.ndarray | None = None
     pred: Tensor | None = None
@@ -60,12 +86,14 @@ class Site:
         self.box = window.inside(self.spatial)
         self.spot = _spot(self.plan.paint)
         self.alpha = feather(self.plan.mask[self.spot], self.plan.paint[self.spot])
-        self.mask = self._grid(self.plan.mask)
-        self.paint = torch.maximum(self._grid(self.plan.paint), self.mask)
-        self.seen = torch.zeros_like(self.mask) if self.known is None else self._grid(self.known)
+        self.mask = self.grid(self.plan.mask)
+        self.paint = torch.maximum(self.grid(self.plan.paint), self.mask)
+        self.seen = torch.zeros_like(self.mask) if self.known is None else self.grid(self.known)
         self.window_image = self.view(self.original)
+        self.inner = self._inside_box(self.spot)
+        self.told = self.brief(self)
 
-    def _grid(self, mask: np.ndarray) -> Tensor:
+    def grid(self, mask: np.ndarray) -> Tensor:
         """Return a mask of the image on the window grid, 0 or 1, (1, *size)."""
         part = self.plan.window.extend(mask[self.box], self.spatial)
         grid = torch.from_numpy(part.astype(np.float32))[None]
@@ -81,20 +109,17 @@ class Site:
         window = self.plan.window
         values = resample(painted.float().cpu(), window.shape, window.within(self.spot))
         patch = self.original.copy()
-        inner = self._inside_box(self.spot)
-        mixed = composite(
-            patch[inner], self._grained(self.images.from_network(values.numpy()), patch[inner]), self.alpha
-        )
+        mixed = composite(patch[self.inner], self._grained(self.images.from_network(values.numpy())), self.alpha)
         if self.quantise is not None:
             mixed = np.where(self.alpha > 0, self.quantise(mixed), mixed)
-        patch[inner] = mixed
+        patch[self.inner] = mixed
         self.patch = patch
 
-    def _grained(self, values: np.ndarray, original: np.ndarray) -> np.ndarray:
-        """Lay the original's grain over painted values (C, *spot)."""
+    def _grained(self, values: np.ndarray) -> np.ndarray:
+        """Lay fine detail over painted values (C, *spot)."""
         if self.images.grain == 0:
             return values
-        return np.clip(values + self.images.grain * grain(original), *self.images.intensity_range)
+        return np.clip(values + self.images.grain * self.told.detail, *self.images.intensity_range)
 
     def end(self, attempt: Attempt, *, keep: bool = False) -> None:
         """End an attempt; pixels that are not accepted are forgotten, unless they are to be kept."""
@@ -111,7 +136,7 @@ class Site:
         """Copy the painted pixels into ``image`` (C, *spatial), in place; the spots of neighbours may overlap."""
         if self.patch is not None:
             target = image[(slice(None), *self.spot)]
-            np.copyto(target, self.patch[self._inside_box(self.spot)], where=self.alpha > 0)
+            np.copyto(target, self.patch[self.inner], where=self.alpha > 0)
 
     def paste_prediction(self, pred: np.ndarray) -> None:
         """Add the last prediction to ``pred``, bool (*spatial), in place."""

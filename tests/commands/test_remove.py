@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -141,6 +142,16 @@ def test_generate_takes_what_was_written(bundle: Path, data: Path, tmp_path: Pat
     command = ["generate", "--bundle", "texture_demo", *places, "--num", "4", "--output", str(tmp_path / "out")]
     assert main(command) in (0, 3)
     assert len(manifest(tmp_path / "out")) == 4
+
+
+def test_labels_of_255_stay_so_when_lesions_are_painted_anew(bundle: Path, data: Path, tmp_path: Path) -> None:
+    """An empty map of 8 bits does not tell whether its lesions would be 1 or 255: it is written with one bit."""
+    assert remove(bundle, data, tmp_path / "normal") == 0
+    places = ["--images", str(tmp_path / "normal" / "images"), "--labels", str(tmp_path / "normal" / "labels")]
+    command = ["generate", "--bundle", "texture_demo", *places, "--num", "8", "--output", str(tmp_path / "out")]
+    assert main(command) in (0, 3)
+    written = [pixels(tmp_path / "out" / line["label"]) for line in manifest(tmp_path / "out") if line["accepted"]]
+    assert written and all(set(np.unique(one * (255 if one.dtype == bool else 1))) == {0, 255} for one in written)
 
 
 class TestOneSentence:

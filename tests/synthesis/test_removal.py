@@ -18,12 +18,12 @@ RADIUS = {2: 7, 3: 4}
 
 
 class Filler(Recorder):
-    """Paint a flat grey where it is asked to; ``fail_first`` calls paint what was there."""
+    """Paint a flat grey where it is asked to; ``fail_first`` calls paint it white."""
 
     def inpaint(self, canvas, prompts, seeds, keep=None):
         super().inpaint(canvas, prompts, seeds)
-        wanted = torch.where(canvas.paint_mask > 0, -0.9, canvas.source)
-        return canvas.source if len(self.seeds) <= self.fail_first else wanted
+        colour = 1.0 if len(self.seeds) <= self.fail_first else -0.9
+        return torch.where(canvas.paint_mask > 0, colour, canvas.source)
 
 
 class SeesWhite:
@@ -65,6 +65,19 @@ def test_lesions_are_painted_over_and_the_rest_stays(spatial_dims):
     assert changed[label > 0].mean() > 0.99 and not changed[~paint].any()
     assert result.image.dtype == image.dtype
     assert {text for asked in one.renderer.inpainter.prompts for text in asked} == {NORMAL_TEXT}
+
+
+def test_nothing_of_a_lesion_reaches_the_network(spatial_dims):
+    """Neither where painting begins, nor what it is conditioned on, tells of what was there."""
+    label = lesions(spatial_dims)
+    image = toy_image(spatial_dims)
+    other = image.copy()
+    other[:, label > 0] = 255 - other[:, label > 0]
+    one, two = remover(spatial_dims), remover(spatial_dims)
+    one(image, label, seed=3), two(other, label, seed=3)
+    for first, second in zip(one.renderer.inpainter.canvases, two.renderer.inpainter.canvases, strict=True):
+        assert first.begins < 1 and (first.label_mask == first.paint_mask).all()
+        assert torch.equal(first.source, second.source) and torch.equal(first.blanked, second.blanked)
 
 
 def test_same_seed_same_bytes_whatever_the_company(spatial_dims):
