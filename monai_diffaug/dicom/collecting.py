@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from monai_diffaug.dicom.audit import Audit
 from monai_diffaug.dicom.object_files import read_address, settle, write_new
-from monai_diffaug.dicom.peers import Address, Peer, PeerError, TransientError
+from monai_diffaug.dicom.peers import Address, Peer, PeerError, RefusedError, TransientError
 from monai_diffaug.dicom.retries import Retries
 
 ASKED = {"StudyInstanceUID": "", "SeriesInstanceUID": "", "SOPInstanceUID": "", "SOPClassUID": ""}
@@ -61,16 +62,28 @@ def _fetch(
     """Fetch a whole series, or what is missing one by one; return what was refused and why."""
     refused: dict[str, str] = {}
     if whole:
-        peer.fetch(series, tuple(sorted(set(missing.values()))), arrived)
+        with _passing_over_a_refusal():
+            peer.fetch(series, tuple(sorted(set(missing.values()))), arrived)
         return refused
     for instance, sop_class in list(missing.items()):
         try:
             peer.fetch(Address(series.study, series.series, instance), (sop_class,), arrived)
-        except TransientError:
+        except (TransientError, RefusedError):
             raise
         except PeerError as error:
             refused[instance] = str(error)
     return refused
+
+
+@contextmanager
+def _passing_over_a_refusal() -> Iterator[None]:
+    """Pass over a refusal of a whole series: asking for its objects one by one tells more."""
+    try:
+        yield
+    except (TransientError, RefusedError):
+        raise
+    except PeerError:
+        return
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pydicom.uid import UID
 
 from monai_diffaug.dicom.contexts import retrieval_contexts, storage_roles
 from monai_diffaug.dicom.move_target import Inbox, MoveTarget
-from monai_diffaug.dicom.peers import Address, PeerError, Receive, TransientError, refuse_ignored_keys
+from monai_diffaug.dicom.peers import Address, PeerError, Receive, RefusedError, TransientError, refuse_ignored_keys
 from monai_diffaug.dicom.settings import DimseSettings
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -21,7 +21,6 @@ STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
 LEVELS = {"study": "STUDY", "series": "SERIES", "instance": "IMAGE"}
 DUPLICATE = 0x0111
-BUSY = {0x0110, *range(0xA700, 0xA800), 0xC000}
 
 
 class DimsePeer:
@@ -135,7 +134,9 @@ class DimsePeer:
         from pynetdicom import build_context, evt
 
         settings = self.settings
+        seen: list[Any] = []
         handlers: list[Any] = [(evt.EVT_CONN_OPEN, send_at_once)]
+        handlers += [(one, lambda event: seen.append(event.event)) for one in (evt.EVT_CONN_OPEN, evt.EVT_ACCEPTED)]
         if getting:
             handlers.append((evt.EVT_C_STORE, self._inbox.take))
         link = self._entity.associate(
@@ -148,7 +149,10 @@ class DimsePeer:
             evt_handlers=handlers,
         )
         if not link.is_established:
-            raise _refusal(link, settings)
+            if evt.EVT_ACCEPTED in seen:
+                names = sorted({UID(pair[0]).name for pair in pairs})
+                raise PeerError(f"{settings.address} does not take {', '.join(names[:3])}; ask its administrator")
+            raise _refusal(link, settings, connected=bool(seen))
         return link
 
     def _release(self) -> None:
@@ -198,20 +202,23 @@ def _check(status: Dataset, what: str) -> None:
     if "Status" not in status:
         raise TransientError(f"{what}: no answer; the association was lost, aborted by the peer or timed out")
     if status.Status != 0:
-        kind = TransientError if status.Status in BUSY or what in ("C-GET", "C-MOVE") else PeerError
-        if what == "C-MOVE" and status.Status == 0xA801:
-            kind = PeerError
-        raise kind(f"{what}: the peer answered status 0x{status.Status:04X}")
+        partly = (
+            what in ("C-GET", "C-MOVE") and status.Status == 0xB000
+        )  # some objects failed: those are asked for again
+        busy = status.Status in range(0xA700, 0xA800) or (what == "C-STORE" and status.Status in (0x0110, 0xC000))
+        raise (TransientError if partly or busy else PeerError)(
+            f"{what}: the peer answered status 0x{status.Status:04X}"
+        )
 
 
-def _refusal(link: Any, settings: DimseSettings) -> PeerError:
+def _refusal(link: Any, settings: DimseSettings, connected: bool) -> PeerError:
     """Return why there is no association."""
     where = settings.address
     if link.is_rejected:
         answer = link.acceptor.primitive
-        kind = TransientError if answer.result == 2 else PeerError
+        kind = TransientError if answer.result == 2 else RefusedError
         return kind(f"{where} refused the association of {settings.calling_aet}: {answer.reason_str}")
-    if link.is_aborted:
-        return TransientError(f"{where} aborted the association, or did not answer")
-    secured = ", or its TLS certificate does not fit" if settings.ca_file else ""
+    if connected:
+        return TransientError(f"{where} aborted the association, or did not answer within {settings.timeout:g} s")
+    secured = ", or its TLS certificate is not one that ca_file vouches for" if settings.ca_file else ""
     return TransientError(f"cannot connect to {where}: nobody listens there{secured}")

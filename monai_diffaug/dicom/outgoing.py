@@ -10,12 +10,11 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
+from monai_diffaug.dicom.identity import PATIENT_NAME, PATIENT_PREFIX
 from monai_diffaug.dicom.images import BadDicom
 from monai_diffaug.dicom.object_files import read_object
 from monai_diffaug.dicom.peers import Address
 
-PATIENT_NAME = "SYNTHETIC^DIFFAUG"
-PATIENT_ID = "SYN-"
 REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
@@ -76,7 +75,9 @@ def missing_marks(dataset: Dataset) -> list[str]:
     """
     marks = {
         "SyntheticData is not YES": dataset.get("SyntheticData") == "YES",
-        f"PatientID does not begin with {PATIENT_ID}": str(dataset.get("PatientID") or "").startswith(PATIENT_ID),
+        f"PatientID does not begin with {PATIENT_PREFIX}": str(dataset.get("PatientID") or "").startswith(
+            PATIENT_PREFIX
+        ),
         f"PatientName is not {PATIENT_NAME}": str(dataset.get("PatientName") or "") == PATIENT_NAME,
     }
     return [what for what, marked in marks.items() if not marked]

@@ -22,6 +22,10 @@ class TransientError(PeerError):
     """The peer could not be reached, was lost, too slow or too busy; trying again may help."""
 
 
+class RefusedError(PeerError):
+    """The peer does not talk to us at all, so that no other object would fare better."""
+
+
 @dataclass(frozen=True)
 class Address:
     """Where objects lie in a PACS: a study, one of its series, or one instance.

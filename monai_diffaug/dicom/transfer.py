@@ -12,7 +12,7 @@ from monai_diffaug.dicom.collecting import gather
 from monai_diffaug.dicom.journal import Journal
 from monai_diffaug.dicom.object_files import read_object
 from monai_diffaug.dicom.outgoing import Outgoing
-from monai_diffaug.dicom.peers import Address, Peer, PeerError, TransientError
+from monai_diffaug.dicom.peers import Address, Peer, PeerError, RefusedError, TransientError
 from monai_diffaug.dicom.retries import Pace, Retries
 from monai_diffaug.dicom.verification import differences
 
@@ -60,7 +60,7 @@ def push(
         dataset = one.read()
         try:
             retries(partial(peer.store, dataset))
-        except TransientError as error:
+        except (TransientError, RefusedError) as error:
             audit("push", one.address, "failed", one.sha256)
             done = sum(journal.state(other) in ("sent", "equal") for other in batch)
             raise PeerError(f"{error}. {done} of {len(batch)} objects are sent; run again to go on") from error

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filewriter import dcmwrite
 
-from monai_diffaug.dicom.peers import Address, PeerError, Receive, TransientError, refuse_ignored_keys
+from monai_diffaug.dicom.peers import Address, PeerError, Receive, RefusedError, TransientError, refuse_ignored_keys
 from monai_diffaug.dicom.settings import WebSettings
 
 AS_STORED = (("application/dicom", "*"),)
@@ -117,11 +117,11 @@ class WebPeer:
         try:
             yield
         except requests.exceptions.SSLError:
-            raise PeerError(f"{what}: the certificate of {where} is not one that ca_file vouches for") from None
+            raise RefusedError(f"{what}: the certificate of {where} is not one that ca_file vouches for") from None
         except requests.exceptions.HTTPError as error:
             raise _http_error(what, where, 0 if error.response is None else error.response.status_code) from None
         except requests.exceptions.TooManyRedirects:
-            raise PeerError(f"{what}: {where} redirects elsewhere; give the final url") from None
+            raise RefusedError(f"{what}: {where} redirects elsewhere; give the final url") from None
         except requests.exceptions.Timeout:
             raise TransientError(f"{what}: {where} did not answer within {self.settings.timeout:g} s") from None
         except (requests.exceptions.RequestException, OSError) as error:
@@ -133,7 +133,7 @@ class WebPeer:
 def _http_error(what: str, where: str, code: int) -> PeerError:
     """Return what an HTTP status means."""
     if code in (401, 403):
-        return PeerError(f"{what}: {where} refused the credentials, or there were none (HTTP {code})")
+        return RefusedError(f"{what}: {where} refused the credentials, or there were none (HTTP {code})")
     kind = TransientError if code >= 500 or code in (0, 408, 429) else PeerError
     return kind(f"{what}: {where} answered HTTP {code}")
 
