@@ -80,6 +80,8 @@ class WebPeer:
 
     def store(self, dataset: Dataset) -> None:
         """Send one object by STOW-RS in its own transfer syntax."""
+        if getattr(dataset, "preamble", None) is None:
+            dataset.preamble = bytes(128)  # without it the client would send no DICOM file
         with self._errors("STOW-RS"):
             answer = self._client.store_instances([dataset], study_instance_uid=str(dataset.StudyInstanceUID))
         for failed in answer.get("FailedSOPSequence") or ():
