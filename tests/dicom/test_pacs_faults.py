@@ -130,7 +130,7 @@ def own_archive(loopback, tmp_path):
     """Return a function that runs an Orthanc for one test, again on the same folder."""
     if reason := missing_programs("Orthanc"):
         pytest.skip(reason)
-    return lambda: orthanc(tmp_path / "orthanc", HttpPort=HTTP + 1, DicomPort=DICOM + 1)
+    return lambda: orthanc(tmp_path / "orthanc")
 
 
 class KillingPace(Pace):
@@ -146,10 +146,8 @@ class KillingPace(Pace):
 
 
 @pytest.mark.parametrize("peer", ["dimse", "web"])
-def test_a_push_goes_on_after_the_server_was_killed(own_archive, configured, tmp_path, peer, monkeypatch):
-    monkeypatch.setattr("tests.dicom.servers.HTTP", HTTP + 1)
-    url = f"http://127.0.0.1:{HTTP + 1}/dicom-web"
-    config = configured(dimse={"port": DICOM + 1}, web={"url": url})
+def test_a_push_goes_on_after_the_server_was_killed(own_archive, configured, tmp_path, peer):
+    config = configured()
     pace = KillingPace()
     send = make_sender(tmp_path, config, peer=peer, pace=pace)
     with own_archive() as pace.server, pytest.raises(PeerError, match="3 of 6 objects are sent"):
@@ -251,7 +249,7 @@ def push_through_cuts(tmp_path, config, peer: str, target: int, count: int, limi
 def test_a_thousand_objects_through_cut_connections(own_archive, configured, tmp_path, peer):
     url = f"http://127.0.0.1:{PORT}/dicom-web"
     config = configured(dimse={"port": PORT}, web={"url": url})
-    target = DICOM + 1 if peer == "dimse" else HTTP + 1
+    target = DICOM if peer == "dimse" else HTTP
     with own_archive():
         done, runs, cuts = push_through_cuts(tmp_path, config, peer, target, 1000, (1_000, 80_000))
     assert cuts > 30
