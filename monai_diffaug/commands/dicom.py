@@ -1,13 +1,22 @@
-"""``monai-diffaug dicom``: images from DICOM, and back."""
+"""``monai-diffaug dicom``: images from DICOM, and back; a PACS at either end."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from monai_diffaug.commands import DISCLAIMER, dicom_export, dicom_generate, dicom_import
+from monai_diffaug.commands import (
+    DISCLAIMER,
+    dicom_export,
+    dicom_find,
+    dicom_generate,
+    dicom_import,
+    dicom_pull,
+    dicom_push,
+    dicom_verify,
+)
 
-SUBCOMMANDS = (dicom_import, dicom_generate, dicom_export)
-"""Each a module with ``add``; more go here."""
+SUBCOMMANDS = (dicom_find, dicom_pull, dicom_import, dicom_generate, dicom_export, dicom_push, dicom_verify)
+"""Each a module with ``add``."""
 
 
 def add(commands: Any) -> None:

@@ -1,0 +1,82 @@
+"""The audit log: who did what with which objects at which peer; no names of patients, no secrets."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from monai_diffaug.dicom.peers import Address
+
+
+def append_line(path: Path, record: dict[str, object]) -> None:
+    """Append one JSON line that is on disk when this returns; a line torn by a crash stays a line of its own.
+
+    Args:
+        path: file that only its owner may read.
+        record: what to write.
+    """
+    line = json.dumps(record, sort_keys=True).encode()
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    with os.fdopen(handle, "r+b", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        end = file.seek(0, os.SEEK_END)
+        torn = end > 0 and os.pread(file.fileno(), 1, end - 1) != b"\n"
+        os.write(file.fileno(), (b"\n" if torn else b"") + line + b"\n")
+        os.fsync(file.fileno())
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Append what happens to the audit log.
+
+    Args:
+        path: the log, JSON lines.
+        operator: who acts.
+        peer: the peer's name.
+    """
+
+    path: Path
+    operator: str
+    peer: str
+
+    def __post_init__(self) -> None:
+        if not self.operator or not self.operator.isprintable():
+            raise ValueError("the audit log needs to know who acts: give --operator NAME, or operator in the file")
+
+    def __call__(self, action: str, address: Address, outcome: str, sha256: str = "") -> None:
+        """Write one line.
+
+        Args:
+            action: ``find``, ``pull``, ``push`` or ``verify``.
+            address: of what.
+            outcome: a word, ``begun``, ``done``, ``sent``, ``equal``, ``failed``...
+            sha256: of the file, where there is one.
+        """
+        record: dict[str, object] = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "operator": self.operator,
+            "peer": self.peer,
+            "action": action,
+            "study": address.study,
+            "series": address.series,
+            "instance": address.instance,
+            "outcome": outcome,
+        }
+        append_line(self.path, record | ({"sha256": sha256} if sha256 else {}))
+
+    @contextmanager
+    def action(self, action: str, address: Address) -> Iterator[None]:
+        """Write that an action has begun before anything is done, and how it ended."""
+        self(action, address, "begun")
+        try:
+            yield
+        except BaseException:
+            self(action, address, "failed")
+            raise
+        self(action, address, "done")
