@@ -147,7 +147,7 @@ def served(store: ScriptedStore, port: int, ssl_context: Any = None) -> Iterator
 
 
 @contextmanager
-def web_stub(port: int, answers: list[tuple[int, dict[str, str]]]) -> Iterator[list[str]]:
+def web_stub(port: int, answers: list[tuple[int, dict[str, str]]], ssl_context: Any = None) -> Iterator[list[str]]:
     """Answer requests with these codes and headers in turn, then every STOW-RS with success; yields what was asked."""
     asked: list[str] = []
 
@@ -183,6 +183,9 @@ def web_stub(port: int, answers: list[tuple[int, dict[str, str]]]) -> Iterator[l
             return
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    if ssl_context:
+        server.socket = ssl_context.wrap_socket(server.socket, server_side=True)
+        server.handle_error = lambda *_: None  # clients that do not trust us end the connection
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

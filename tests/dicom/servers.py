@@ -117,7 +117,7 @@ def dcmqrscp(folder: Path, port: int) -> Iterator[Server]:
 MaxPDUSize = 16384
 MaxAssociations = 16
 HostTable BEGIN
-us = (DIFFAUG, 127.0.0.1, {MOVE})
+us = (DIFFAUG, localhost, {MOVE})
 HostTable END
 VendorTable BEGIN
 VendorTable END
