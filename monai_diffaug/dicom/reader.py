@@ -44,6 +44,8 @@ def read_series(
     if not synthetic:
         _refuse_synthetic(chosen)
     files, notes = _without_copies(chosen)
+    for file in files:
+        check_pixels(file)
     flat = [unpacked(one) for one in files]
     if frames or not _is_volume(files):
         return _frames(flat, notes)
@@ -121,7 +123,6 @@ def _frames(flat: Sequence[Sequence[Single]], notes: tuple[str, ...]) -> list[Di
     images = []
     for group in sorted(flat, key=_number):
         file = group[0][0]
-        check_pixels(file)
         arrays = decode(file)
         if str(file.header.PhotometricInterpretation) == "PALETTE COLOR":
             notes = (*notes, f"{file.name}: palette converted to RGB")
@@ -150,8 +151,6 @@ def _channels_first(array: np.ndarray, plane: Plane, file: DicomFile) -> np.ndar
 
 def _volume(singles: Sequence[Single], places: Sequence[Place], notes: tuple[str, ...]) -> DicomImage:
     """Return slices as one volume, (1, columns, rows, slices)."""
-    for file in {id(file): file for file, _, _ in singles}.values():
-        check_pixels(file)
     grid = grid_of(places)
     rows, columns = places[0].size
     check_size(rows * columns * len(singles), f"the series of {singles[0][0].name}")

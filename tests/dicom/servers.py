@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -22,10 +24,17 @@ PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 def missing_programs(*names: str) -> str:
     """Return why tests must be skipped, or an empty string."""
-    absent = [name for name in names if shutil.which(name) is None and not Path("/usr/sbin", name).exists()]
+    absent = [name for name in names if program(name) is None]
     if "Orthanc" in names and not PLUGIN.exists():
         absent.append("the DICOMweb plug-in of Orthanc")
     return f"not installed: {', '.join(absent)} (Debian: orthanc orthanc-dicomweb dcmtk)" if absent else ""
+
+
+def program(name: str) -> str | None:
+    """Return where a program is; not beside Python's own, where pynetdicom puts another storescp."""
+    own = Path(sys.executable).parent
+    folders = [one for one in os.get_exec_path() if Path(one) != own]
+    return shutil.which(name, path=os.pathsep.join([*folders, "/usr/sbin"]))
 
 
 @dataclass
@@ -134,7 +143,7 @@ AETable END
 def _program(command: list[str], folder: Path, port: int) -> Iterator[Server]:
     """Run a server until the end of the block, with all processes that it forks."""
     with (folder.parent / f"{folder.name}.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        process = subprocess.Popen([program(command[0]) or command[0], *command[1:]], stdout=log, stderr=log)
     server = Server(process, folder)
     try:
         for _ in range(200):
