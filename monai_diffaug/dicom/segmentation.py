@@ -72,6 +72,10 @@ def segmentation(
     mark_patient_and_study(made, sample)
     mark_synthetic(made, sample, "SYNTHETIC mask")
     made.SeriesDate, made.SeriesTime = derived[0].SeriesDate, derived[0].SeriesTime
+    made.InstanceCreationDate, made.InstanceCreationTime = made.ContentDate, made.ContentTime
+    for element in made.iterall():  # drawn at random by highdicom, though the same sample shall give the same bytes
+        if element.keyword == "DimensionOrganizationUID":
+            element.value = sample.uid("dimensions")
     if "FrameOfReferenceUID" not in derived[0]:
         made.PatientOrientation = ""
     return made

@@ -210,6 +210,11 @@ def test_uids_are_repeatable_and_bound_to_pixels_seed_weights_and_site(tmp_path:
             assert (a.PatientID == b.PatientID) == (name != "site")
 
 
+def test_the_same_sample_gives_the_same_bytes(source: DicomImage, tmp_path: Path) -> None:
+    pairs = [exporter()(source, painted(source), tmp_path / name) for name in ("one", "two")]
+    assert all(one.read_bytes() == two.read_bytes() for one, two in zip(*pairs, strict=True))
+
+
 def test_what_was_lossy_stays_lossy(tmp_path: Path) -> None:
     jpeg, raw = (source_of(kind, tmp_path / kind) for kind in ("endoscopy JPEG", "endoscopy"))
     images, _ = read_back(exporter()(jpeg, painted(jpeg), tmp_path / "jpeg"))
