@@ -1,9 +1,9 @@
 """Push and pull of a CT of 120 slices against the bare transfer, with a real Orthanc: python -m benchmarks.pacs
 
 Needs root and Debian's orthanc and orthanc-dicomweb: the server runs in a network of this process's own. Bare is what
-pynetdicom needs to send the files one after the other, and to get them again into files. Ours is the same by this package:
-checks, journal and audit log synced to the disk, files written whole or not at all; the comparison after sending,
-which reads everything back, is told apart. Prints seconds, medians of the turns, and ratios.
+pynetdicom needs to send the files one after the other, and to get them into files again. Ours is the same by this
+package: checks, journal and audit log synced to the disk, files written whole or not at all; the comparison after
+sending, which reads everything back, is told apart. Prints seconds, medians of the turns, and ratios.
 """
 
 from __future__ import annotations
