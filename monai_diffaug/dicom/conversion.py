@@ -99,6 +99,7 @@ def import_folder(
     shutil.rmtree(part, ignore_errors=True)
     try:
         done = _Import(part, write, labels or LabelChoice(), listing)
+        done.check_names()
         for name, one in _named(listing, chosen):
             done.take(name, one, frames=frames, split=split, synthetic=synthetic)
         done.finish()
@@ -177,12 +178,28 @@ class _Import:
         mine = mine or [one for one in self._outlined if any(self._fits(one, image) for image in images)]
         segs = [one for one in mine if str(one.file.header.SOPClassUID) in SEG]
         found = segs or mine
-        if len(found) > 1 and self.choice.values is None:
+        if self.choice.values is not None:
+            return [one for one in found if self._wanted(one)]
+        if len(found) > 1:
+            told = "; ".join(f"{one.file.name}: {', '.join(one.names)}" for one in found)
             raise BadDicom(
-                f"{len(found)} objects outline structures on it ({', '.join(one.file.name for one in found)}); tell "
-                "the label value of each structure that is wanted (NAME=VALUE)"
+                f"{len(found)} objects outline structures on it ({told}); tell the label value of each that is wanted "
+                "(NAME=VALUE)"
             )
         return found
+
+    def _wanted(self, outlined: Outlined) -> bool:
+        """Whether an object has a structure of a name that was given."""
+        return bool({name.lower() for name in outlined.names} & {name.lower() for name in self.choice.values or {}})
+
+    def check_names(self) -> None:
+        """Raise BadDicom when no object has any of the names that were given."""
+        if self.choice.values and self._outlined and not any(self._wanted(one) for one in self._outlined):
+            there = sorted({name for one in self._outlined for name in one.names})
+            raise BadDicom(
+                f"the SEG and RTSTRUCT objects outline {', '.join(there)}, but not {', '.join(self.choice.values)}; "
+                "give names that they have"
+            )
 
     def _fits(self, outlined: Outlined, image: DicomImage) -> bool:
         return outlined.belongs_to(image) or (self.choice.by_position and outlined.lies_with(image))

@@ -218,6 +218,19 @@ class TestBadSeries:
         assert told.values == {"A": 1, "B": 2}
         assert set(np.unique(nifti(tmp_path / "out" / told.cases[0]["label"])[0])) == {0, 1, 2}
 
+    def test_a_name_chooses_among_objects(self, tmp_path):
+        """Each study has names of its own: what one object lacks another may have."""
+        ct = phantoms.ct_series()
+        write(ct, tmp_path / "in")
+        write(phantoms.seg_of(ct, MASK, label="A"), tmp_path / "in")
+        write(phantoms.seg_of(ct, np.roll(MASK, 5, 0), label="B", number=17), tmp_path / "in")
+        told = import_folder(tmp_path / "in", tmp_path / "out", write_placed, labels=LabelChoice(values={"b": 3}))
+        label = nifti(tmp_path / "out" / told.cases[0]["label"])[0]
+        assert set(np.unique(label)) == {0, 3} and (label > 0).sum() == MASK.sum()
+        with pytest.raises(BadDicom, match="outline A, B, but not C; give names that they have"):
+            import_folder(tmp_path / "in", tmp_path / "no", write_placed, labels=LabelChoice(values={"C": 1}))
+        assert not (tmp_path / "no").exists()
+
     def test_what_was_made_is_no_source(self, tmp_path):
         write([phantoms.ct_series()[0], phantoms.capture()], tmp_path / "in")
         made = phantoms.endoscopy()
