@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -91,7 +92,11 @@ class Site:
         self.seen = torch.zeros_like(self.mask) if self.known is None else self.grid(self.known)
         self.window_image = self.view(self.original)
         self.inner = self._inside_box(self.spot)
-        self.told = self.brief(self)
+
+    @cached_property
+    def told(self) -> Briefing:
+        """What the networks are told; made when it is first asked for."""
+        return self.brief(self)
 
     def grid(self, mask: np.ndarray) -> Tensor:
         """Return a mask of the image on the window grid, 0 or 1, (1, *size)."""
