@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,9 +32,7 @@ def gather(
     missing = dict(wanted)
 
     def arrived(data: bytes) -> None:
-        study, found_series, instance = read_address(data)
-        if (study, found_series) != (series.study, series.series):
-            raise PeerError(f"asked for series {series.series}, the peer sent an object of another one")
+        instance = _instance(data, series)
         if instance in missing:
             receive(instance, data)
             del missing[instance]
@@ -54,6 +52,14 @@ def gather(
                 return {one: reasons.get(one, "the peer does not have it") for one in missing}
         whole = False
     return {}
+
+
+def _instance(data: bytes, series: Address) -> str:
+    """Return the UID of an object that arrived, if it is of the series that was asked for."""
+    study, found_series, instance = read_address(data)
+    if (study, found_series) != (series.study, series.series):
+        raise PeerError(f"asked for series {series.series}, the peer sent an object of another one")
+    return _plain(instance)
 
 
 def _fetch(
@@ -117,17 +123,40 @@ def pull(peer: Peer, address: Address, folder: Path, audit: Audit, retries: Retr
         folder.mkdir(parents=True, exist_ok=True)
         new, kept = 0, 0
         missing: dict[str, str] = {}
-        for series, listed in _listed(peer, address, retries).items():
+        for series, count in _series(peer, address, retries).items():
             place = folder / series.series
             place.mkdir(exist_ok=True)
             for part in place.glob(".*.part"):
                 part.unlink()
-            wanted = {uid: sop_class for uid, sop_class in listed.items() if not (place / f"{uid}.dcm").exists()}
-            refused = gather(peer, series, wanted, partial(_keep, place, series, audit), retries)
+            before, keep = _there(place), partial(_keep, place, series, audit)
+            if count and not before:
+                _at_once(peer, series, keep)
+            if not count or len(_there(place)) != count:
+                listed = _listed(peer, series, retries)
+                wanted = {uid: sop_class for uid, sop_class in listed.items() if uid not in _there(place)}
+                missing |= gather(peer, series, wanted, keep, retries)
             settle(place)
-            new, kept = new + len(wanted) - len(refused), kept + len(listed) - len(wanted)
-            missing |= refused
+            new, kept = new + len(_there(place) - before), kept + len(before)
         return Pulled(new, kept, missing)
+
+
+def _there(place: Path) -> set[str]:
+    """Return the UIDs of the objects in a folder."""
+    return {path.stem for path in place.glob("*.dcm")}
+
+
+def _at_once(peer: Peer, series: Address, keep: Callable[[str, bytes], None]) -> None:
+    """Fetch a whole series without a list of it, which takes long; what does not arrive is asked for one by one."""
+    seen: set[str] = set()
+
+    def arrived(data: bytes) -> None:
+        instance = _instance(data, series)
+        if instance not in seen:
+            seen.add(instance)
+            keep(instance, data)
+
+    with suppress(TransientError), _passing_over_a_refusal():
+        peer.fetch(series, (), arrived)
 
 
 def _keep(place: Path, series: Address, audit: Audit, instance: str, data: bytes) -> None:
@@ -135,23 +164,31 @@ def _keep(place: Path, series: Address, audit: Audit, instance: str, data: bytes
     audit("pull", Address(series.study, series.series, instance), "written", hashlib.sha256(data).hexdigest())
 
 
-def _listed(peer: Peer, address: Address, retries: Retries) -> dict[Address, dict[str, str]]:
-    """Return each series with its instances and their SOP classes, as the peer lists them."""
-    series = [address.series]
-    if not address.series:
-        keys = {"StudyInstanceUID": address.study, "SeriesInstanceUID": ""}
-        found = retries(lambda: peer.find("series", keys))
-        series = sorted({str(one.SeriesInstanceUID) for one in found if one.get("SeriesInstanceUID")})
-    listed = {}
-    for uid in series:
-        keys = ASKED | {"StudyInstanceUID": address.study, "SeriesInstanceUID": uid}
-        found = retries(partial(peer.find, "instance", keys))
-        listed[Address(address.study, _plain(uid))] = {
-            _plain(str(one.SOPInstanceUID)): str(one.get("SOPClassUID") or "") for one in found
-        }
-    if not any(listed.values()):
+def _series(peer: Peer, address: Address, retries: Retries) -> dict[Address, int]:
+    """Return each series with the number of its objects, 0 where the peer does not tell."""
+    keys = {
+        "StudyInstanceUID": address.study,
+        "SeriesInstanceUID": address.series,
+        "NumberOfSeriesRelatedInstances": "",
+    }
+    found = retries(lambda: peer.find("series", keys))
+    counts = {
+        Address(address.study, _plain(str(one.SeriesInstanceUID))): int(one.get("NumberOfSeriesRelatedInstances") or 0)
+        for one in found
+        if one.get("SeriesInstanceUID")
+    }
+    if not counts:
         raise PeerError(f"the peer lists no objects of study {address.study} {address.series}".rstrip())
-    return listed
+    return dict(sorted(counts.items(), key=lambda one: one[0].series))
+
+
+def _listed(peer: Peer, series: Address, retries: Retries) -> dict[str, str]:
+    """Return the instances of a series and their SOP classes, as the peer lists them."""
+    keys = ASKED | {"StudyInstanceUID": series.study, "SeriesInstanceUID": series.series}
+    found = retries(partial(peer.find, "instance", keys))
+    if not found:
+        raise PeerError(f"the peer lists no objects of study {series.study} {series.series}")
+    return {_plain(str(one.SOPInstanceUID)): str(one.get("SOPClassUID") or "") for one in found}
 
 
 def _plain(uid: str) -> str:
