@@ -24,6 +24,9 @@ from monai_diffaug.commands import (
 
 COMMANDS = (generate, replay, gallery, remove, misses, export, init, check, train, calibrate, dicom)
 
+EXTRAS = {"pydicom": "dicom", "highdicom": "dicom", "pynetdicom": "pacs", "dicomweb_client": "pacs", "ignite": "train"}
+"""Package -> what installs it."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 fine, 1 bad inputs, 2 usage, 3 too few accepted, 4 replay differs."""
@@ -51,6 +54,8 @@ def _run(args: argparse.Namespace) -> int:
         return 1
     except (RuntimeError, ImportError) as error:  # out of GPU memory, an extra that is not installed...
         what = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+            what = f"{error.name} is not installed; run: pip install 'monai_diffaug[{EXTRAS[error.name]}]'"
         print(f"monai-diffaug {args.command}: {what}{args.after(args)}", file=sys.stderr)
         return 1
 

@@ -13,13 +13,17 @@ from pathlib import Path
 
 from monai_diffaug.dicom.peers import Address
 
+ONE_OBJECT = ("sent", "equal", "written")
+"""Outcomes of one object among many: such lines are handed to the system, and on disk with the next other one."""
 
-def append_line(path: Path, record: dict[str, object]) -> None:
-    """Append one JSON line that is on disk when this returns; a line torn by a crash stays a line of its own.
+
+def append_line(path: Path, record: dict[str, object], *, sync: bool = True) -> None:
+    """Append one JSON line; a line torn by a crash stays a line of its own.
 
     Args:
         path: file that only its owner may read.
         record: what to write.
+        sync: return when it is on disk with all before; else a power cut, not a killed process, may lose it.
     """
     line = json.dumps(record, sort_keys=True).encode()
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
@@ -28,7 +32,8 @@ def append_line(path: Path, record: dict[str, object]) -> None:
         end = file.seek(0, os.SEEK_END)
         torn = end > 0 and os.pread(file.fileno(), 1, end - 1) != b"\n"
         os.write(file.fileno(), (b"\n" if torn else b"") + line + b"\n")
-        os.fsync(file.fileno())
+        if sync:
+            os.fsync(file.fileno())
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Audit:
             "instance": address.instance,
             "outcome": outcome,
         }
-        append_line(self.path, record | ({"sha256": sha256} if sha256 else {}))
+        append_line(self.path, record | ({"sha256": sha256} if sha256 else {}), sync=outcome not in ONE_OBJECT)
 
     @contextmanager
     def action(self, action: str, address: Address) -> Iterator[None]:

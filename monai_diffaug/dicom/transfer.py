@@ -50,7 +50,8 @@ def push(
     """
     if not batch:
         raise ValueError("there is nothing to send")
-    for study in sorted({one.address.study for one in batch}):
+    studies = sorted({one.address.study for one in batch})
+    for study in studies:
         audit("push", Address(study), "begun")
     sent, failed = 0, {}
     for one in batch:
@@ -70,7 +71,10 @@ def push(
         else:
             sent += 1
             _note(journal, audit, one, "sent")
-    return _read_back(batch, peer, journal, audit, Pushed(sent, 0, failed), retries)
+    pushed = _read_back(batch, peer, journal, audit, Pushed(sent, 0, failed), retries)
+    for study in studies:
+        audit("push", Address(study), "done")
+    return pushed
 
 
 def _read_back(

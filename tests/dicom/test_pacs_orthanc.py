@@ -181,7 +181,7 @@ def test_the_audit_log_tells_it_all_and_names_nobody(archive, configured, tmp_pa
     log = tmp_path / "audit.jsonl"
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert " ".join(f"{one['action']}:{one['outcome']}" for one in lines) == (
-        "push:begun push:sent push:equal pull:begun pull:written pull:done"
+        "push:begun push:sent push:equal push:done pull:begun pull:written pull:done"
     )
-    assert lines[0]["operator"] == "jane" and lines[3]["operator"] == "tester"
+    assert lines[0]["operator"] == "jane" and lines[4]["operator"] == "tester"
     assert "SYN" not in log.read_text() and log.stat().st_mode & 0o077 == 0
