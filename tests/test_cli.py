@@ -252,8 +252,13 @@ class TestStops:
                 1,
                 "monai-diffaug generate: diffusers is",
             ),
+            (
+                ModuleNotFoundError("No module named 'pynetdicom'", name="pynetdicom"),
+                1,
+                "monai-diffaug generate: pynetdicom is not installed; run: pip install 'monai_diffaug[pacs]'",
+            ),
         ],
-        ids=["Ctrl-C", "memory", "extra"],
+        ids=["Ctrl-C", "memory", "extra", "package"],
     )
     def test_generate_says_how_to_go_on(
         self,
