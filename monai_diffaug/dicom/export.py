@@ -87,8 +87,8 @@ class DicomExporter:
         if not self.looked_at:
             check_writing(source)
         stored = source.restored(painted.image)
-        sample = self.sample(source, stored, painted.record)
         shown = watermarked(source, stored) if self.watermark else stored
+        sample = self.sample(source, shown, painted.record)
         self._write_pair(source, sample, folder.name)
         return write_checked(lambda image: self._objects(image, shown, painted.masks, sample), source, folder)
 
@@ -101,13 +101,21 @@ class DicomExporter:
         return objects | {"SEG.dcm": segmentation(source, images, masks, sample)}
 
     def sample(self, source: DicomImage, stored: np.ndarray, record: Mapping[str, Any]) -> Sample:
-        """Return what the objects of a sample tell."""
+        """Return what the objects of a sample tell.
+
+        Args:
+            source: what was painted into.
+            stored: stored numbers that are written, shape of ``source.stored``: the UIDs depend on them.
+            record: the sample's record as JSON.
+        """
         header, weights = source.planes[0].header, dict(record.get("weights") or {})
         origin = "\n".join(f"{plane.sop_uid} {plane.frame}" for plane in source.planes)
         content = hashlib.sha256(np.ascontiguousarray(stored).tobytes()).hexdigest()
         seed = str(record["seed"])
+        # Without an ID a study stands for its patient: patients must not become one.
+        patient = str(header.get("PatientID") or header.get("StudyInstanceUID") or source.series_uid)
         return Sample(
-            patient_id=self.site.patient_id(str(header.get("PatientID", "")), str(header.get("IssuerOfPatientID", ""))),
+            patient_id=self.site.patient_id(patient, str(header.get("IssuerOfPatientID", ""))),
             key=self.site.digest("sample", origin, seed, repr(sorted(weights.items())), content),
             text=f"{PRODUCT} {self.version}, bundle {self.bundle}, prompt '{record['prompt']}', seed {seed}, "
             f"gate IoU {record['iou']:.3f}, mask as requested",

@@ -198,6 +198,7 @@ def test_uids_are_repeatable_and_bound_to_pixels_seed_weights_and_site(tmp_path:
         "pixels": (exporter(), painted(source, 26)),
         "seed": (exporter(), replace(sample, record={**RECORD, "seed": 8})),
         "weights": (exporter(), replace(sample, record={**RECORD, "weights": {}})),
+        "watermark": (exporter(watermark=True), sample),
         "site": (DicomExporter(SiteSecret(b"b" * 32), "polyp_endoscopy", looked_at=True), sample),
     }
     first = exporter()(source, sample, tmp_path / "first")
@@ -208,6 +209,18 @@ def test_uids_are_repeatable_and_bound_to_pixels_seed_weights_and_site(tmp_path:
             equal = [a.SOPInstanceUID == b.SOPInstanceUID, a.StudyInstanceUID == b.StudyInstanceUID]
             assert equal == [name == "same"] * 2, name
             assert (a.PatientID == b.PatientID) == (name != "site")
+
+
+def test_studies_without_a_patient_id_are_not_one_patient(tmp_path: Path) -> None:
+    patients = set()
+    for number in range(2):
+        dataset = phantoms.endoscopy()
+        dataset.PatientID, dataset.StudyInstanceUID = "", f"{phantoms.ROOT}.{number + 50}"
+        phantoms.write(dataset, tmp_path / f"in{number}")
+        source = read_series(tmp_path / f"in{number}")[0]
+        files = exporter()(source, painted(source), tmp_path / f"out{number}")
+        patients.add(pydicom.dcmread(files[0]).PatientID)
+    assert len(patients) == 2
 
 
 def test_the_same_sample_gives_the_same_bytes(source: DicomImage, tmp_path: Path) -> None:
