@@ -10,7 +10,8 @@
     -> ``planner``       the stages above, drawn from one seed
     -> ``inpainter``     encode, inpaint, decode (``latent_diffusion`` on ``diffusion``: the real one)
     -> ``validator``     latent to predicted mask
-    -> ``gate``          intended and predicted mask to verdict (``calibration``, ``near_copies``)
+    -> ``gate``          intended and predicted mask to verdict (``calibration``, ``near_copies``;
+                         ``open_gate``: everything passes, for experiments)
     -> ``blend``         composite; outside the paint mask not one bit changes
     -> ``renderer``      the four stages above on ``sites``, deterministic, at a fixed batch shape (``streams``: many)
     -> ``labels``        merge into the label map
@@ -41,6 +42,7 @@ from monai_diffaug.synthesis.masks import (
 )
 from monai_diffaug.synthesis.near_copies import NearCopies
 from monai_diffaug.synthesis.normal_gate import NormalGate
+from monai_diffaug.synthesis.open_gate import OpenGate
 from monai_diffaug.synthesis.planner import LesionPlan, Planner
 from monai_diffaug.synthesis.prompts import Abnormality, PromptBank
 from monai_diffaug.synthesis.provenance import AbnormalityRecord, Attempt, SynthesisRecord
@@ -96,6 +98,7 @@ __all__ = [
     "NearCopies",
     "Verdict",
     "NormalGate",
+    "OpenGate",
     "Renderer",
     "LesionRemover",
     "RemovalResult",

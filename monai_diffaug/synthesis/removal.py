@@ -16,7 +16,6 @@ from monai_diffaug.synthesis.normal_gate import NormalGate
 from monai_diffaug.synthesis.planner import LesionPlan
 from monai_diffaug.synthesis.prompts import NORMAL_TEXT, Abnormality
 from monai_diffaug.synthesis.provenance import AbnormalityRecord, Attempt, SynthesisRecord, versions
-from monai_diffaug.synthesis.renderer import Renderer
 from monai_diffaug.synthesis.requests import SynthesisRequest, checked, from_fields, like
 from monai_diffaug.synthesis.sites import Site
 from monai_diffaug.synthesis.streams import finished
@@ -83,14 +82,7 @@ class LesionRemover:
             raise ValueError(f"margin must lie in [0, 1), got {margin}")
         self.synthesizer, self.margin = synthesizer, margin
         own = synthesizer.renderer
-        self.renderer = Renderer(
-            own.inpainter,
-            own.validator,
-            gate or NormalGate(reconstruction_error=own.gate.min_change / 3),
-            batch_size=own.batch_size,
-            device=own.device,
-            autocast=own.autocast,
-        )
+        self.renderer = own.with_gate(gate or NormalGate(reconstruction_error=own.gate.min_change / 3))
 
     def __call__(self, image: Any, label: Any, seed: int = 0, spacing: Sequence[float] | None = None) -> RemovalResult:
         """Remove the lesions of one image; see ``SynthesisRequest`` for the arguments and errors."""

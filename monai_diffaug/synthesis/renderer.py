@@ -13,9 +13,12 @@ from torch import Tensor
 from monai_diffaug.synthesis.gate import NEAR_COPY, SURE, QualityGate, Verdict, outside_known
 from monai_diffaug.synthesis.inpainter import Canvas, Inpainter
 from monai_diffaug.synthesis.normal_gate import NormalGate
+from monai_diffaug.synthesis.open_gate import OpenGate
 from monai_diffaug.synthesis.provenance import Attempt
 from monai_diffaug.synthesis.sites import Site, Work
 from monai_diffaug.synthesis.validator import LatentValidator, of_class
+
+Gate = QualityGate | NormalGate | OpenGate
 
 
 class Renderer:
@@ -39,7 +42,7 @@ class Renderer:
         self,
         inpainter: Inpainter,
         validator: LatentValidator,
-        gate: QualityGate | NormalGate,
+        gate: Gate,
         *,
         batch_size: int = 1,
         device: torch.device | str = "cpu",
@@ -53,6 +56,18 @@ class Renderer:
         self.device = torch.device(device)
         self.autocast = autocast
         self.classes = tuple(classes)
+
+    def with_gate(self, gate: Gate, *, classes: Sequence[str] = ()) -> Renderer:
+        """Return a renderer with the same networks, judged by another gate; ``classes`` as for the constructor."""
+        return Renderer(
+            self.inpainter,
+            self.validator,
+            gate,
+            batch_size=self.batch_size,
+            device=self.device,
+            autocast=self.autocast,
+            classes=classes,
+        )
 
     def prepare(self, sites: Sequence[Site]) -> None:
         """Encode every window, as it is and with the paint mask blanked, and look for lesions that are there."""
@@ -228,9 +243,7 @@ class _EarlyRefusal:
     It looks once: a look costs a good part of a step, and is only worth it where the whole batch ends there.
     """
 
-    def __init__(
-        self, gate: QualityGate | NormalGate, group: list[Site], predict: Callable[[Tensor], list[Tensor]]
-    ) -> None:
+    def __init__(self, gate: Gate, group: list[Site], predict: Callable[[Tensor], list[Tensor]]) -> None:
         self.gate, self.group, self.predict = gate, group, predict
         self.looked = False
         self.verdicts: dict[int, Verdict] = {}

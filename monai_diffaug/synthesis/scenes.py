@@ -60,6 +60,7 @@ class SceneMaker:
         prompt: what the networks are asked for.
         overlap: least share of a window that its neighbour covers too, in [0, 1).
         batch_size: windows that the networks see at once, at most; how many exactly depends on the shape alone.
+        autocast: run the networks in bfloat16: several times faster on CPUs made for it, other bytes.
 
     Raises:
         ValueError: where the stages do not begin with noise alone and end with one cell a pixel.
@@ -89,13 +90,14 @@ class SceneMaker:
         prompt: str = "normal tissue",
         overlap: float = 0.5,
         batch_size: int = 1,
+        autocast: bool = False,
     ) -> None:
         if not stages or stages[0].start != 1 or stages[-1].side is not None:
             raise ValueError(
                 f"the first stage must start from level 1 and the last have side None, one cell a pixel; got {stages}"
             )
         self.inpainter, self.stages, self.channels, self.prompt = inpainter, tuple(stages), channels, prompt
-        self.overlap, self.batch_size = overlap, batch_size
+        self.overlap, self.batch_size, self.autocast = overlap, batch_size, autocast
 
     def __call__(self, seed: int, shape: Sequence[int]) -> Tensor:
         """Return an image (C, *shape), float32 in [-1, 1], on the CPU.
@@ -113,10 +115,14 @@ class SceneMaker:
         seeds = np.random.default_rng(seed).integers(2**62, size=len(self.stages)).tolist()
         image = torch.zeros(1, self.channels, *shape)
         # The caller's gradients and autocast are kept out, wherever the networks are.
-        with torch.no_grad(), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        with torch.no_grad(), self._arithmetic("cpu"), self._arithmetic("cuda"):
             for stage, noise_seed in zip(self.stages, seeds, strict=True):
                 image = self._pass(stage, image, noise_seed, shape)
         return image[0][(slice(None), *(slice(n) for n in shape))].cpu()
+
+    def _arithmetic(self, device: str) -> torch.autocast:
+        there = device == "cpu" or torch.cuda.is_available()
+        return torch.autocast(device, torch.bfloat16, enabled=self.autocast and there)
 
     def _pass(self, stage: Stage, image: Tensor, seed: int, shape: Sequence[int]) -> Tensor:
         """Return the image (1, C, *size) on the stage's own grid, from what the stage before left."""

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from monai_diffaug.synthesis.attributes import extent_of
+from monai_diffaug.synthesis.gate import QualityGate
 from monai_diffaug.synthesis.images import ImageFormat
 from monai_diffaug.synthesis.labels import blank, check_fits, label_value, merge
 from monai_diffaug.synthesis.masks import NoRoomError
+from monai_diffaug.synthesis.open_gate import OpenGate
 from monai_diffaug.synthesis.planner import LesionPlan, Planner
 from monai_diffaug.synthesis.prompts import Abnormality
 from monai_diffaug.synthesis.provenance import AbnormalityRecord, SynthesisRecord, split_mask, versions
@@ -164,6 +166,18 @@ class AbnormalitySynthesizer:
             raise ValueError(f"the misses are {targets.dims}D but this bundle takes {self.images.spatial_dims}D images")
         self.planner.check_targets(targets)
         return AbnormalitySynthesizer(self.images, self.planner, self.renderer, weights=self.weights, targets=targets)
+
+    def ungated(self) -> AbnormalitySynthesizer:
+        """Return a synthesizer that delivers the first attempt whatever the gate says of it: for experiments alone.
+
+        Raises:
+            TypeError: when its gate is of removal, or open already.
+        """
+        own = self.renderer
+        if not isinstance(own.gate, QualityGate):
+            raise TypeError(f"only a QualityGate can be opened, got a {type(own.gate).__name__}")
+        renderer = own.with_gate(OpenGate(own.gate), classes=own.classes)
+        return AbnormalitySynthesizer(self.images, self.planner, renderer, weights=self.weights, targets=self.targets)
 
     def _case(self, request: SynthesisRequest) -> SynthesisRequest:
         case = checked(request, self.images)

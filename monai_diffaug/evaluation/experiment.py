@@ -1,0 +1,170 @@
+"""One cell from cohort to raw figures, and the run over all cells: resumable, shared by processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Compose
+from torch import nn
+
+from monai_diffaug.bundle import Bundle, describe
+from monai_diffaug.engines.lesions import LabelledCases
+from monai_diffaug.engines.misses import lesion_outcomes
+from monai_diffaug.evaluation.cells import Cell, claimed, read_cells, write_json
+from monai_diffaug.evaluation.cohorts import LEAST, TestSet, draw_cohort
+from monai_diffaug.evaluation.feeds import arm_transforms, batches, plain_tensors, standard_augmentation
+from monai_diffaug.evaluation.items import Item, Shrink, fitted, real_items, synthetic_items
+from monai_diffaug.evaluation.outcomes import evaluate
+from monai_diffaug.evaluation.segmenter import Budget, build_segmenter, predict, train
+from monai_diffaug.evaluation.synthetic_sets import SetMaker, accepted, told
+from monai_diffaug.generation.cases import CaseList
+from monai_diffaug.generation.misses import write_outcomes
+from monai_diffaug.generation.pairs import read_found
+from monai_diffaug.synthesis import ImageFormat
+from monai_diffaug.synthesis.provenance import versions
+from monai_diffaug.synthesis.resample import resample
+from monai_diffaug.transforms import FixedPool
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Train and test one segmenter a cell.
+
+    Args:
+        bundle: who paints.
+        images: how its images are stored.
+        labels: keywords of ``LabelledCases``: ``abnormalities``, ``organ``, ``protected``.
+        training: all images that cohorts are drawn from.
+        tests: what every segmenter is tested on.
+        budget: what every arm gets.
+        output: the experiment's folder.
+        patient: regular expression that finds the patient in a case's path.
+        normals: folder of images without lesions.
+    """
+
+    bundle: Bundle
+    images: ImageFormat
+    labels: Mapping[str, Any]
+    training: CaseList
+    tests: Sequence[TestSet]
+    budget: Budget
+    output: Path
+    patient: str | None = None
+    normals: Path | None = None
+
+    def results(self) -> dict[str, Any]:
+        """Return all that is known so far: what was used, the tests' facts, every finished cell."""
+        about = describe(self.bundle, preset="fast", variant=None, prompts="standard")
+        kept = ("bundle", "bundle_version", "configs", "data_terms", "intended_use")
+        return {
+            "about": {
+                **{key: about[key] for key in kept},
+                "weights": dict(self.bundle.weights),
+                "versions": versions(),
+            },
+            "tests": [test.to_json() for test in self.tests],
+            "cells": read_cells(self.output),
+        }
+
+    def run(self, cells: Sequence[Cell], *, watch: Callable[[str], None] = print) -> Iterator[Cell]:
+        """Train what is not trained yet and nobody else is training, in order; yield each cell when it is done."""
+        for cell in cells:
+            path = self.output / "cells" / f"{cell.key}.json"
+            with claimed(path) as free:
+                if free and not path.exists():
+                    watch(f"{cell.key}: begun")
+                    write_json(path, self.cell(cell))
+                    yield cell
+
+    def cell(self, cell: Cell) -> dict[str, Any]:
+        """Return all that is known of a cell: what it is, its training, raw figures of every test image."""
+        cohort = draw_cohort(self.training, cell.num, cell.seed, patient=self.patient)
+        cases = read_found(cohort, self.images)
+        real = real_items(cases, self._shrink)
+        sets = self._sets(cell, cohort, cases)
+        least = cell.told.synthetic.least_iou if cell.told.synthetic else 0.0
+        made = synthetic_items(accepted(sets, least_iou=least), self.images, self._shrink)
+        network = build_segmenter(self.images.spatial_dims, self.images.channels, cell.seed)
+        with plain_tensors():
+            trained = train(network, self._feed(cell, real, made), self.budget)
+        return {
+            "cell": cell.key,
+            "arm": cell.arm.name,
+            "num": cell.num,
+            "seed": cell.seed,
+            "ratio": cell.told.synthetic.ratio if cell.told.synthetic else None,
+            "told": cell.told.to_json(),
+            "budget": self.budget.to_json(),
+            "cohort": [case.id for case in cohort.cases],
+            "synthetic": {**told(sets), "used": len(made)} if sets else None,
+            "training": trained,
+            "tests": [evaluate(test, self.segmenter(network)) for test in self.tests],
+        }
+
+    def segmenter(self, network: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
+        """Return what segments an image (C, *spatial) as stored: bool (*spatial) at its own size."""
+
+        def segment(image: np.ndarray) -> np.ndarray:
+            unit = torch.from_numpy(self.images.to_unit(image))
+            small = resample(unit, fitted(image.shape[1:], self.budget.size))
+            probability = predict(network, small, self.budget)
+            return (resample(probability[None], image.shape[1:])[0] > 0.5).numpy()
+
+        return segment
+
+    def _sets(self, cell: Cell, cohort: CaseList, cases: Sequence[Mapping[str, Any]]) -> list[Path]:
+        wanted = cell.told.synthetic
+        if wanted is None:
+            return []
+        folder = self.output / "synthetic" / f"n{cell.num}_s{cell.seed}"
+        maker = SetMaker(self.bundle, cohort, folder, cell.seed, self.normals, device=self.budget.device)
+        return maker(wanted, self._misses(cell, cases, folder) if wanted.targeted else None)
+
+    def _feed(self, cell: Cell, real: Sequence[Item], made: Sequence[Item]) -> Iterator[Any]:
+        """Return the batches of a cell's arm."""
+        arm, seed = cell.told, 1000 * cell.seed + cell.num
+        share = len(made) / (len(made) + len(real)) if arm.share is None else arm.share
+        pool = FixedPool(made) if made else None
+
+        def feed(prob: float, seed: int) -> Iterator[Any]:
+            own = arm_transforms(arm, real, pool, prob)
+            transform = Compose([*own, standard_augmentation(self.images, self.budget.size)]).set_random_state(seed)
+            return batches(real, transform, size=self.budget.batch_size, seed=seed)
+
+        if not arm.first:
+            return feed(share, seed)
+        return chain(islice(feed(1.0, seed), self.budget.steps // 2), feed(0.0, seed + 500))
+
+    def _misses(self, cell: Cell, cases: Sequence[Mapping[str, Any]], folder: Path) -> Path:
+        """Return the table of what two segmenters, each trained on one half of the cohort, miss in the other half."""
+        path = folder / "misses.csv"
+        with claimed(path, wait=True):
+            if not path.exists():
+                half = replace(self.budget, steps=max(1, self.budget.steps // 2))
+                outcomes = [one for part in (0, 1) for one in self._missed(cell, cases, part, half)]
+                write_outcomes(path, outcomes)
+        return path
+
+    def _missed(self, cell: Cell, cases: Sequence[Mapping[str, Any]], part: int, budget: Budget) -> Any:
+        real = real_items(cases[part::2], self._shrink)
+        network = build_segmenter(self.images.spatial_dims, self.images.channels, cell.seed)
+        transform = standard_augmentation(self.images, budget.size).set_random_state(cell.seed + part)
+        with plain_tensors():
+            train(network, batches(real, transform, size=budget.batch_size, seed=cell.seed + part), budget)
+        segment = self.segmenter(network)
+        held = LabelledCases(cases[1 - part :: 2], **self.labels, least=LEAST)
+        preds = [segment(case["image"]).astype(np.uint8) for case in held.cases]
+        return lesion_outcomes(held, preds, self.images)
+
+    @property
+    def _shrink(self) -> Shrink:
+        known = self.labels["abnormalities"]
+        values = tuple(one.value for one in known)
+        single = len(known) == 1 and 255 not in (*self.labels["organ"], *self.labels["protected"])
+        return Shrink(self.budget.size, (*values, 255) if single else values)
