@@ -23,6 +23,7 @@ def add(commands: Any) -> None:
     arg("--protect", action="append", type=int, default=[], metavar="VALUE", help="label value that stays; repeat")
     arg("--patient", metavar="REGEX", help="finds the patient in a case's path, so that none is in two splits")
     arg("--from", dest="source", metavar="BUNDLE", help="bundle whose trained autoencoder is used again")
+    arg("--autoencoder-only", action="store_true", help="with --from: the other networks start from nothing")
     # Else argparse takes -1e+06 for an option.
     parser._negative_number_matcher = re.compile(r"^-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
     parser.set_defaults(run=run)
@@ -33,6 +34,8 @@ def run(args: argparse.Namespace) -> int:
     from monai_diffaug.bundle import open_bundle
     from monai_diffaug.template import BundleSpec, start_bundle
 
+    if args.autoencoder_only and args.source is None:
+        raise ValueError("--autoencoder-only says what is taken from --from BUNDLE; name the bundle")
     organ, _, value = args.organ.partition("=")
     spec = BundleSpec(
         spatial_dims=args.spatial_dims,
@@ -47,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     source = None if args.source is None else open_bundle(args.source)
     start_bundle(args.folder, spec, source=None if source is None else source.root, terms=_terms(source))
     if source is not None:
-        _reuse(args.folder, source)
+        _reuse(args.folder, source, others=not args.autoencoder_only)
     first = "inpainter" if source else "autoencoder"
     print(f"wrote {args.folder}; next: monai-diffaug check --bundle {args.folder} --data DATA, then")
     print(f"monai-diffaug train {first} --bundle {args.folder} --data DATA. {DISCLAIMER}")
@@ -88,18 +91,18 @@ def _terms(source: Any) -> str:
     )
 
 
-def _reuse(folder: Path, source: Any) -> None:
+def _reuse(folder: Path, source: Any, *, others: bool) -> None:
     """Put the other bundle's weights into the new one; without them there is no new one."""
     import shutil
 
     try:
-        _take_weights(folder, source.root)
+        _take_weights(folder, source.root, others=others)
     except BaseException:
         shutil.rmtree(folder)
         raise
 
 
-def _take_weights(folder: Path, source: Path) -> None:
+def _take_weights(folder: Path, source: Path, *, others: bool) -> None:
     from monai_diffaug.configs import read_configs
     from monai_diffaug.engines.reuse import reuse_weights
 
@@ -108,4 +111,4 @@ def _take_weights(folder: Path, source: Path) -> None:
         parser = read_configs([root / "configs" / "common.json"])
         parser.update({"bundle_root": str(root)})
         networks.append(parser.get_parsed_content("network_def"))
-    reuse_weights(folder, networks[0], source, networks[1].text_encoder.index)
+    reuse_weights(folder, networks[0], source, networks[1].text_encoder.index, others=others)

@@ -11,10 +11,13 @@ from torch import Tensor, nn
 
 from monai_diffaug.engines.weights import write_weights
 
+AUTOENCODER = ("autoencoder.", "latent_")
 TOKENS = ".embeddings.token_embedding.weight"
 
 
-def reuse_weights(root: Path, network: nn.Module, source: Path, known: Mapping[str, int]) -> None:
+def reuse_weights(
+    root: Path, network: nn.Module, source: Path, known: Mapping[str, int], *, others: bool = True
+) -> None:
     """Write ``models/model.pt`` of a new bundle from another one's; the autoencoder counts as trained.
 
     What does not fit, such as words that the other bundle does not know, keeps the weights that it was drawn with.
@@ -24,6 +27,7 @@ def reuse_weights(root: Path, network: nn.Module, source: Path, known: Mapping[s
         network: the new bundle's composite network.
         source: the other bundle, with weights.
         known: word -> row of the other bundle's text encoder.
+        others: whether the other networks start from its weights too, instead of those they were drawn with.
 
     Raises:
         FileNotFoundError: when the other bundle has no weights.
@@ -35,11 +39,13 @@ def reuse_weights(root: Path, network: nn.Module, source: Path, known: Mapping[s
     there: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     state = network.state_dict()
     fitting = {name: one.to(state[name].dtype) for name, one in there.items() if _fits(state, name, one)}
-    lacking = [name for name in state if name.startswith(("autoencoder.", "latent_")) and name not in fitting]
+    lacking = [name for name in state if name.startswith(AUTOENCODER) and name not in fitting]
     if lacking:
         raise ValueError(f"the autoencoder of bundle {source.name} does not fit: {lacking[0]} differs")
+    if not others:
+        fitting = {name: one for name, one in fitting.items() if name.startswith(AUTOENCODER)}
     made = {**state, **fitting}
-    for name in (name for name in state if name.endswith(TOKENS)):
+    for name in (name for name in state if others and name.endswith(TOKENS)):
         made[name] = _rows(state[name], there[name], network.get_submodule("text_encoder"), known)
     write_weights(root, made, stage="autoencoder")
 
