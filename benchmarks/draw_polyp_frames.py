@@ -26,11 +26,12 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from benchmarks.frame_checks import Neighbours, measure_look, near_copies, odd_looks, windows_with_lesions
+from benchmarks.frame_checks import Neighbours, measure_look, near_copies, odd_looks
 from monai_diffaug import AbnormalitySynthesizer, load_synthesizer
 from monai_diffaug.bundle import open_bundle
 from monai_diffaug.generation.pairs import read_pairs
 from monai_diffaug.synthesis import SceneMaker, Stage
+from monai_diffaug.synthesis.lesion_scan import windows_with_lesions
 from monai_diffaug.synthesis.provenance import environment, versions
 
 LESION = "lesion seen"

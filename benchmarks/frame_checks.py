@@ -16,9 +16,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from monai_diffaug import AbnormalitySynthesizer
-from monai_diffaug.synthesis.gate import SURE
 from monai_diffaug.synthesis.resample import resample
-from monai_diffaug.synthesis.tiles import Tiles
 
 LOOKS: Mapping[str, tuple[float, float]] = {
     "lit": (0.6, 1.0),
@@ -67,34 +65,6 @@ def odd_looks(look: Mapping[str, float]) -> list[str]:
 def to_network(frame: np.ndarray) -> Tensor:
     """Return a frame as the networks take it, (3, height, width) in [-1, 1]."""
     return torch.from_numpy(frame.astype(np.float32) / 127.5 - 1)
-
-
-def windows_with_lesions(
-    synthesizer: AbnormalitySynthesizer, frame: np.ndarray, *, sides: Sequence[int] = (128, 256)
-) -> float:
-    """Return the share of windows over the whole frame in which the bundle's gate sees a lesion.
-
-    Args:
-        synthesizer: its validator looks, its gate inspects.
-        frame: all of it is covered by half-overlapping windows of each side, and by windows as large as fit.
-        sides: of the windows in pixels; each is resampled to the smallest network grid.
-    """
-    image, grid = to_network(frame), synthesizer.planner.windows.sizes[0]
-    shortest = min(frame.shape[1:])
-    views = [
-        resample(image[(slice(None), *box)], (grid, grid))
-        for side in sorted({min(side, shortest) for side in (*sides, shortest)})
-        for box in Tiles(frame.shape[1:], (side, side)).boxes
-    ]
-    renderer, least = synthesizer.renderer, torch.zeros(1, grid, grid)
-    least[:, 3 * grid // 8 : 5 * grid // 8, 3 * grid // 8 : 5 * grid // 8] = 1  # no lesion is painted smaller
-    found = 0
-    for batch, count in batches(views, renderer.batch_size):
-        with torch.no_grad():
-            latent = renderer.inpainter.encode(batch)
-            preds = (renderer.validator(latent, latent, (grid, grid)).cpu() > SURE).float()
-        found += sum(bool(renderer.gate.inspect(least, pred, 0 * pred)) for pred in preds[:count])
-    return found / len(views)
 
 
 class Neighbours:

@@ -16,7 +16,6 @@ from benchmarks.frame_checks import (
     near_copies,
     odd_looks,
     square_crops,
-    windows_with_lesions,
 )
 from monai_diffaug.synthesis import Stage
 from tests.synthesis.fakes import Always

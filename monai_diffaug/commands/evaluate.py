@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
 def _report(experiment: Any) -> int:
     """Write ``results.json``, and the report that is made from it alone."""
     from monai_diffaug.evaluation.cells import write_json
+    from monai_diffaug.evaluation.diagnoses import diagnoses
     from monai_diffaug.evaluation.report import write_tables
     from monai_diffaug.generation.files import atomic_write
 
@@ -63,7 +64,7 @@ def _report(experiment: Any) -> int:
         print("no cell is finished yet")
         return 0
     write_json(experiment.output / "results.json", results)
-    text = write_tables(results)
+    text = write_tables(results) + diagnoses(results)
     atomic_write(experiment.output / "report.md", text.encode())
     print(text)
     print(f"wrote {experiment.output / 'results.json'} and report.md")

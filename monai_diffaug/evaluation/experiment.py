@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -16,6 +17,8 @@ from torch import nn
 from monai_diffaug.bundle import Bundle, describe
 from monai_diffaug.engines.lesions import LabelledCases
 from monai_diffaug.engines.misses import lesion_outcomes
+from monai_diffaug.evaluation.arms import ARMS
+from monai_diffaug.evaluation.audits import Segment, audited
 from monai_diffaug.evaluation.cells import Cell, claimed, read_cells, write_json
 from monai_diffaug.evaluation.cohorts import LEAST, TestSet, draw_cohort
 from monai_diffaug.evaluation.feeds import arm_transforms, batches, plain_tensors, standard_augmentation
@@ -24,12 +27,16 @@ from monai_diffaug.evaluation.outcomes import evaluate
 from monai_diffaug.evaluation.segmenter import Budget, build_segmenter, predict, train
 from monai_diffaug.evaluation.synthetic_sets import SetMaker, accepted, told
 from monai_diffaug.generation.cases import CaseList
+from monai_diffaug.generation.files import atomic_write
 from monai_diffaug.generation.misses import write_outcomes
 from monai_diffaug.generation.pairs import read_found
 from monai_diffaug.synthesis import ImageFormat
 from monai_diffaug.synthesis.provenance import versions
 from monai_diffaug.synthesis.resample import resample
 from monai_diffaug.transforms import FixedPool
+
+AUDITOR = ARMS[0]
+"""The arm whose segmenter judges the synthetic images of the others."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,9 @@ class Experiment:
         network = build_segmenter(self.images.spatial_dims, self.images.channels, cell.seed)
         with plain_tensors():
             trained = train(network, self._feed(cell, real, made), self.budget)
+        segment = self.segmenter(network)
+        if cell.arm == AUDITOR:
+            self._keep(cell, network)
         return {
             "cell": cell.key,
             "arm": cell.arm.name,
@@ -103,11 +113,36 @@ class Experiment:
             "budget": self.budget.to_json(),
             "cohort": [case.id for case in cohort.cases],
             "synthetic": {**told(sets), "used": len(made)} if sets else None,
+            "samples": audited(sets, self.images, self._auditor(cell)),
+            "real_extents": self._extents(cases),
             "training": trained,
-            "tests": [evaluate(test, self.segmenter(network)) for test in self.tests],
+            "tests": [evaluate(test, segment) for test in self.tests],
         }
 
-    def segmenter(self, network: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
+    def _weights(self, cell: Cell) -> Path:
+        return self.output / "auditors" / f"n{cell.num}_s{cell.seed}.pt"
+
+    def _keep(self, cell: Cell, network: nn.Module) -> None:
+        """Keep the segmenter that real images alone trained: it judges the cohort's synthetic images."""
+        path = self._weights(cell)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = io.BytesIO()
+        torch.save({name: one.half() for name, one in network.state_dict().items()}, stream)
+        atomic_write(path, stream.getvalue())
+
+    def _auditor(self, cell: Cell) -> Segment | None:
+        path = self._weights(cell)
+        if cell.told.synthetic is None or not path.is_file():
+            return None
+        network = build_segmenter(self.images.spatial_dims, self.images.channels, cell.seed)
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        return self.segmenter(network.to(self.budget.device).eval())
+
+    def _extents(self, cases: Sequence[Mapping[str, Any]]) -> list[float]:
+        labelled = LabelledCases(cases, **self.labels, least=LEAST)
+        return [round(labelled.extent(lesion), 2) for lesion in labelled.lesions]
+
+    def segmenter(self, network: nn.Module) -> Segment:
         """Return what segments an image (C, *spatial) as stored: bool (*spatial) at its own size."""
 
         def segment(image: np.ndarray) -> np.ndarray:

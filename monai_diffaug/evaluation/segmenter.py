@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from monai.losses import DiceLoss
+from monai.networks.layers.factories import Conv
 from monai.networks.nets import UNet
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -50,23 +51,27 @@ class Budget:
         return asdict(self)
 
 
-def build_segmenter(spatial_dims: int, channels: int, seed: int) -> UNet:
-    """Return MONAI's residual U-Net of five levels, one output channel, weights drawn from ``seed``."""
-    network = seeded(
-        partial(
-            UNet,
-            spatial_dims,
-            channels,
-            1,
-            channels=LEVELS,
-            strides=(2,) * (len(LEVELS) - 1),
-            num_res_units=2,
-            norm="BATCH",
-            act="RELU",
-        ),
-        seed,
+def build_segmenter(spatial_dims: int, channels: int, seed: int) -> nn.Module:
+    """Return MONAI's residual U-Net of five levels with a 1x1 convolution on top, weights drawn from ``seed``.
+
+    The U-Net's last residual unit works on as many channels as come out: on one it hardly learns (after 72 steps
+    a Dice loss of 0.87, against 0.63 with 16 channels and one convolution more).
+    """
+    return channels_last(seeded(partial(_network, spatial_dims, channels), seed))
+
+
+def _network(spatial_dims: int, channels: int) -> nn.Module:
+    unet = UNet(
+        spatial_dims,
+        channels,
+        LEVELS[0],
+        channels=LEVELS,
+        strides=(2,) * (len(LEVELS) - 1),
+        num_res_units=2,
+        norm="BATCH",
+        act="RELU",
     )
-    return channels_last(network)
+    return nn.Sequential(unet, Conv[Conv.CONV, spatial_dims](LEVELS[0], 1, 1))
 
 
 def segmentation_loss(logits: Tensor, mask: Tensor) -> Tensor:
