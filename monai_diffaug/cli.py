@@ -18,12 +18,13 @@ from monai_diffaug.commands import (
     generate,
     init,
     misses,
+    normals,
     remove,
     replay,
     train,
 )
 
-COMMANDS = (generate, replay, gallery, remove, misses, export, init, check, train, calibrate, evaluate, dicom)
+COMMANDS = (generate, replay, gallery, remove, normals, misses, export, init, check, train, calibrate, evaluate, dicom)
 
 EXTRAS = {"pydicom": "dicom", "highdicom": "dicom", "pynetdicom": "pacs", "dicomweb_client": "pacs", "ignite": "train"}
 EXTRAS |= {"matplotlib": "evaluation", "efficientnet_lite_pytorch": "fidelity"}

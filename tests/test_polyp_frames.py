@@ -18,6 +18,7 @@ from benchmarks.frame_checks import (
     square_crops,
 )
 from monai_diffaug.synthesis import Stage
+from monai_diffaug.synthesis.lesion_scan import windows_with_lesions
 from tests.synthesis.fakes import Always
 from tests.toys import toy_synthesizer
 

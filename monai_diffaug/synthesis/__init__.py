@@ -21,7 +21,7 @@
 ``image, label, seed``
     -> ``removal``       the image without its lesions (``erasing``: begun from beside them), judged by ``normal_gate``
 
-``seed`` -> ``scenes``   a normal image from noise, through overlapping windows (``tiles``); ``lesion_scan``: does it look normal
+``seed`` -> ``scenes``   a normal image from noise, through overlapping windows (``tiles``, ``lesion_scan``)
 """
 
 from __future__ import annotations
