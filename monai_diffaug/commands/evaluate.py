@@ -44,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
     from monai_diffaug.evaluation.arms import find_arms
     from monai_diffaug.evaluation.cells import ranked
 
+    if args.seeds < 1 or min(args.num) < 1 or min(args.ratios or [1]) <= 0:
+        raise ValueError("--seeds must be 1 or more, --num 1 or more, --ratios above 0")
     cells = ranked(find_arms(args.arms), args.num, args.seeds, args.ratios or [None])
     experiment = _experiment(args)
     for count, _ in enumerate(experiment.run(cells), start=1):
@@ -91,6 +93,8 @@ def _experiment(args: argparse.Namespace) -> Any:
     tests = []
     for text in args.test:
         name, _, data = text.partition("=")
+        if not name or not data:
+            raise ValueError(f"--test {text!r} has no name or no data; give NAME=DATA, such as clinic=images/test")
         found = find_data(data, "test", patient=args.patient)
         tests.append(read_test(name, found, images, labels, args.patient))
     budget = Budget(args.steps, args.batch, args.size, device=args.device)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from monai_diffaug.evaluation.cohorts import LEAST, TestSet, draw_cohort
 from monai_diffaug.evaluation.feeds import arm_transforms, batches, plain_tensors, standard_augmentation
 from monai_diffaug.evaluation.items import Item, Shrink, fitted, real_items, synthetic_items
 from monai_diffaug.evaluation.outcomes import evaluate
+from monai_diffaug.evaluation.rolling import RollingFeed
 from monai_diffaug.evaluation.segmenter import Budget, build_segmenter, predict, train
 from monai_diffaug.evaluation.synthetic_sets import SetMaker, accepted, told
 from monai_diffaug.generation.cases import CaseList
@@ -94,12 +96,12 @@ class Experiment:
         cohort = draw_cohort(self.training, cell.num, cell.seed, patient=self.patient)
         cases = read_found(cohort, self.images)
         real = real_items(cases, self._shrink)
-        sets = self._sets(cell, cohort, cases)
+        sets = [] if cell.arm.rolling else self._sets(cell, cohort, cases)
         least = cell.told.synthetic.least_iou if cell.told.synthetic else 0.0
         made = synthetic_items(accepted(sets, least_iou=least), self.images, self._shrink)
         network = build_segmenter(self.images.spatial_dims, self.images.channels, cell.seed)
-        with plain_tensors():
-            trained = train(network, self._feed(cell, real, made), self.budget)
+        with plain_tensors(), closing(self._feed(cell, cases, real, made)) as feed:
+            trained = train(network, feed, self.budget)
         segment = self.segmenter(network)
         if cell.arm == AUDITOR:
             self._keep(cell, network)
@@ -161,20 +163,28 @@ class Experiment:
         maker = SetMaker(self.bundle, cohort, folder, cell.seed, self.normals, device=self.budget.device)
         return maker(wanted, self._misses(cell, cases, folder) if wanted.targeted else None)
 
-    def _feed(self, cell: Cell, real: Sequence[Item], made: Sequence[Item]) -> Iterator[Any]:
+    def _feed(
+        self, cell: Cell, cases: Sequence[Mapping[str, Any]], real: Sequence[Item], made: Sequence[Item]
+    ) -> Generator[Any]:
         """Return the batches of a cell's arm."""
         arm, seed = cell.told, 1000 * cell.seed + cell.num
-        share = len(made) / (len(made) + len(real)) if arm.share is None else arm.share
-        pool = FixedPool(made) if made else None
+        many = round(arm.synthetic.ratio * len(real)) if arm.rolling and arm.synthetic else len(made)
+        share = many / (many + len(real)) if arm.share is None else arm.share
 
-        def feed(prob: float, seed: int) -> Iterator[Any]:
+        def feed(pool: Any, prob: float, seed: int) -> Generator[Any]:
             own = arm_transforms(arm, real, pool, prob)
             transform = Compose([*own, standard_augmentation(self.images, self.budget.size)]).set_random_state(seed)
             return batches(real, transform, size=self.budget.batch_size, seed=seed)
 
-        if not arm.first:
-            return feed(share, seed)
-        return chain(islice(feed(1.0, seed), self.budget.steps // 2), feed(0.0, seed + 500))
+        if arm.rolling:
+            folder = self.output / "pools" / cell.key
+            rolling = RollingFeed(self.bundle.root, folder, many, seed, self.budget)
+            yield from rolling(cases, self._shrink, lambda pool: feed(pool, share, seed))
+        fixed = FixedPool(made) if made else None
+        if arm.first:
+            yield from islice(feed(fixed, 1.0, seed), self.budget.steps // 2)
+            yield from feed(None, 0.0, seed + 500)
+        yield from feed(fixed, share, seed)
 
     def _misses(self, cell: Cell, cases: Sequence[Mapping[str, Any]], folder: Path) -> Path:
         """Return the table of what two segmenters, each trained on one half of the cohort, miss in the other half."""

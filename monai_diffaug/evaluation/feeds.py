@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -107,7 +107,7 @@ def plain_tensors() -> Iterator[None]:
 
 def batches(
     items: Sequence[Item], transform: Callable[[Any], Any], *, size: int, seed: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Generator[tuple[Tensor, Tensor]]:
     """Yield batches of images (size, C, *grid) and masks (size, 1, *grid) without end, from shuffled items.
 
     Args:
