@@ -58,6 +58,7 @@ def _report(experiment: Any) -> int:
     """Write ``results.json``, and the report that is made from it alone."""
     from monai_diffaug.evaluation.cells import write_json
     from monai_diffaug.evaluation.diagnoses import diagnoses
+    from monai_diffaug.evaluation.figures import draw_figures
     from monai_diffaug.evaluation.report import write_tables
     from monai_diffaug.generation.files import atomic_write
 
@@ -68,8 +69,10 @@ def _report(experiment: Any) -> int:
     write_json(experiment.output / "results.json", results)
     text = write_tables(results) + diagnoses(results)
     atomic_write(experiment.output / "report.md", text.encode())
+    for name, picture in draw_figures(results).items():
+        atomic_write(experiment.output / name, picture)
     print(text)
-    print(f"wrote {experiment.output / 'results.json'} and report.md")
+    print(f"wrote results.json, report.md and its pictures to {experiment.output}")
     return 0
 
 

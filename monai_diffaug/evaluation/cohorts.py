@@ -12,9 +12,10 @@ import numpy as np
 from scipy import ndimage
 
 from monai_diffaug.engines.lesions import LabelledCases
-from monai_diffaug.generation.cases import CaseList
-from monai_diffaug.generation.pairs import find_split, read_found
-from monai_diffaug.generation.splits import patient_of
+from monai_diffaug.generation.cases import CaseList, find_cases
+from monai_diffaug.generation.datalists import read_datalist
+from monai_diffaug.generation.pairs import find_labelled, find_split, read_found
+from monai_diffaug.generation.splits import NAMES, patient_of
 from monai_diffaug.synthesis import ImageFormat
 
 LEAST = 12
@@ -47,14 +48,14 @@ def find_data(text: str, split: str, *, patient: str | None = None) -> CaseList:
         patient: regular expression that finds the patient in a case's path.
     """
     path, _, named = text.rpartition(":")
-    if path and not Path(text).exists():
-        return find_split(Path(path), named, patient=patient)
-    found = Path(text)
-    own = found.is_dir() and (found / "images").is_dir()
-    if own:  # one set, wanted whole
-        from monai_diffaug.generation.pairs import find_labelled
-
+    found, split = (Path(path), named) if path and not Path(text).exists() else (Path(text), split)
+    if found.is_dir() and (found / "images").is_dir():  # one set, wanted whole
         return find_labelled(found)
+    if found.is_file():  # a list that is there is meant as it is, and never divided
+        own = {"training": True, **read_datalist(found).passthrough}
+        key = next((one for one in NAMES.get(split, (split,)) if own.get(one)), None)
+        if key is not None:
+            return find_cases(found, split=key)
     return find_split(found, split, patient=patient)
 
 

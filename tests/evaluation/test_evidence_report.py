@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import io
 
 import pytest
+from PIL import Image
 
 from monai_diffaug.evaluation.diagnoses import diagnoses
+from monai_diffaug.evaluation.figures import draw_figures
 from monai_diffaug.evaluation.report import Block, write_tables
 
 LESIONS = [
@@ -74,6 +77,13 @@ def test_the_text_holds_the_figures_and_the_warning(results):
     assert "+10.0 (+10.0 to +10.0)" in text
     assert "not for diagnosis" in text
     assert "| gated | 300 | 360 | 280 | 280 |" in text
+
+
+def test_a_picture_is_drawn_for_each_number_of_images(results):
+    pictures = draw_figures(results)
+    assert list(pictures) == ["arms_n50.png"]
+    with Image.open(io.BytesIO(pictures["arms_n50.png"])) as picture:
+        assert min(picture.size) > 100
 
 
 def test_ratios_become_rows_of_their_own(results):
