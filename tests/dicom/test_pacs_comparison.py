@@ -135,10 +135,25 @@ def test_files_that_are_not_whole_stop_all(tmp_path):
     (folder / "notes.txt").write_text("not looked at")
     assert len(find_outgoing(folder)) == 2
     whole = (folder / "0001.dcm").read_bytes()
-    for cut in (whole[:-100], whole[:300], whole[:100], b""):
+    before_pixels = whole.index(b"\xe0\x7f\x10\x00")
+    for cut in (whole[:-100], whole[:before_pixels], whole[:300], whole[:100], b""):
         (folder / "0001.dcm").write_bytes(cut)
         with pytest.raises(BadDicom, match="0001.dcm"):
             find_outgoing(folder)
+
+
+@pytest.mark.parametrize("absent", ["Rows", "Columns", "PixelData"])
+def test_files_that_lack_what_pixels_need_stop_all(tmp_path, absent):
+    one = make_object("CT")
+    delattr(one, absent)
+    with pytest.raises(BadDicom, match="nothing was sent"):
+        find_outgoing(write_objects(tmp_path / "out", [one]))
+
+
+def test_what_a_stopped_export_left_is_not_sent(tmp_path):
+    folder = write_objects(tmp_path / "out", [make_object("CT", 1)])
+    write_objects(folder / ".S0002.part", [make_object("CT", 2)])
+    assert len(find_outgoing(folder)) == 1
 
 
 def test_one_uid_for_two_objects_stops_all(tmp_path):
