@@ -14,6 +14,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from monai_diffaug.cli import main
 from monai_diffaug.dicom.finding import find_keys
 from monai_diffaug.dicom.images import BadDicom
 from monai_diffaug.dicom.object_files import write_new
@@ -115,12 +116,22 @@ def test_answers_that_ignore_the_question_are_refused():
         ("study", ["Nonsense=1"], "DICOM keyword"),
         ("study", ["PatientID"], "KEYWORD=VALUE"),
         ("study", ["SyntheticData=YES"], "list real objects too"),
+        ("study", ["Modality=ES"], "ModalitiesInStudy"),
         ("series", ["PatientID=1"], "needs --where StudyInstanceUID"),
     ],
 )
 def test_questions_that_are_refused(level, where, said):
     with pytest.raises(ValueError, match=said):
         find_keys(level, where)
+
+
+@pytest.mark.parametrize("study", ["", "1.2*", "../x"])
+def test_a_study_that_is_no_uid_is_not_asked_for(configured, tmp_path, capsys, study):
+    output = tmp_path / "pulled"
+    assert (
+        main(["dicom", "pull", "dimse", "--config", str(configured()), "--study", study, "--output", str(output)]) == 2
+    )
+    assert "must be a UID" in capsys.readouterr().err and not output.exists()
 
 
 def test_a_file_is_written_once_and_whole(tmp_path):
