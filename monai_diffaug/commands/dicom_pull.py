@@ -27,10 +27,12 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fetch, and say how it went."""
     from monai_diffaug.dicom.collecting import pull
+    from monai_diffaug.dicom.finding import checked_uid
     from monai_diffaug.dicom.peers import Address
 
+    series = checked_uid(args.series, "--series") if args.series else ""
+    address = Address(checked_uid(args.study, "--study"), series)
     with connected(args, args.peer) as at:
-        address = Address(args.study, args.series)
         done = pull(at.peer, address, args.output, at.audit, at.retries, resume=args.resume)
     earlier = f", {done.kept} were here already" if done.kept else ""
     print(f"fetched {done.new} objects into {args.output}{earlier}")

@@ -49,11 +49,13 @@ class Contours:
         series: list[str] = []
         for frame in self.file.header.get("ReferencedFrameOfReferenceSequence") or ():
             for study in frame.get("RTReferencedStudySequence") or ():
-                series += [str(one.SeriesInstanceUID) for one in study.get("RTReferencedSeriesSequence") or ()]
+                series += [
+                    str(one.get("SeriesInstanceUID", "")) for one in study.get("RTReferencedSeriesSequence") or ()
+                ]
         if series:
             return image.series_uid in series
         named = {
-            str(reference.ReferencedSOPInstanceUID)
+            str(reference.get("ReferencedSOPInstanceUID", ""))
             for contours in self._contours.values()
             for contour in contours
             for reference in contour.get("ContourImageSequence") or ()

@@ -19,7 +19,7 @@ from pydicom.uid import (
 
 from monai_diffaug.dicom.images import BadDicom, DicomImage, Plane
 from monai_diffaug.dicom.marks import IMAGE_SERIES, Sample, mark_derived, mark_patient_and_study, mark_synthetic
-from monai_diffaug.dicom.whitelist import carried, target_class
+from monai_diffaug.dicom.whitelist import carried, copy_of, target_class
 
 IMPLEMENTATION = UID("2.25.214297463480463417361270113047146046821")
 LOSSY_METHODS = {  # transfer syntax -> defined term of Lossy Image Compression Method
@@ -64,7 +64,8 @@ def _plane(plane: Plane, pixels: np.ndarray, number: int, kind: UID, sample: Sam
     dataset.SeriesNumber, dataset.InstanceNumber = IMAGE_SERIES, number
     dataset.SeriesDate, dataset.SeriesTime = dataset.StudyDate, dataset.StudyTime
     dataset.AcquisitionNumber = None
-    dataset.PatientOrientation = plane.header.get("PatientOrientation") or ""
+    dataset.PatientOrientation = ""
+    copy_of(plane.header, dataset, "PatientOrientation")
     if "BodyPartExamined" not in dataset:
         dataset.Laterality = ""
     _OWN[kind](dataset, plane, sample)
@@ -122,7 +123,8 @@ def _endoscopy(dataset: Dataset, plane: Plane, sample: Sample) -> None:
 
 
 def _capture(dataset: Dataset, plane: Plane, sample: Sample) -> None:
-    dataset.Modality, dataset.ImageType = str(plane.header.get("Modality") or "OT"), _image_type(plane)
+    dataset.Modality, dataset.ImageType = "OT", _image_type(plane)
+    copy_of(plane.header, dataset, "Modality")
     dataset.ConversionType = "SYN" if sample.synthetic else "WSD"
 
 

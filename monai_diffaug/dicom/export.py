@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from monai_diffaug.dicom.burned_in import suspected
 from monai_diffaug.dicom.derived import derived_images
 from monai_diffaug.dicom.identity import PATIENT_PREFIX, SiteSecret
-from monai_diffaug.dicom.images import BadDicom, DicomImage
+from monai_diffaug.dicom.images import BadDicom, DicomImage, Plane
 from monai_diffaug.dicom.leaks import found_in, identifiers
 from monai_diffaug.dicom.marks import PRODUCT, Sample
 from monai_diffaug.dicom.segmentation import segmentation
@@ -26,6 +26,7 @@ from monai_diffaug.dicom.watermark import watermarked
 from monai_diffaug.dicom.whitelist import neutral_header
 from monai_diffaug.synthesis.provenance import versions
 
+ICC_PROFILE = 0x00282000
 Clock = Callable[[], datetime]
 
 
@@ -158,6 +159,19 @@ def anonymous(source: DicomImage) -> DicomImage:
     return replace(source, planes=planes)
 
 
+def without_telling_profiles(source: DicomImage, texts: Set[str]) -> DicomImage:
+    """Return an image without colour profiles that hold a text: whoever calibrates a device may write into them."""
+
+    def cleaned(plane: Plane) -> Plane:
+        if not found_in(bytes(plane.header.get("ICCProfile") or b""), b"", texts):
+            return plane
+        header = Dataset({tag: one for tag, one in plane.header.items() if tag != ICC_PROFILE})
+        header.file_meta = plane.header.file_meta
+        return replace(plane, header=header)
+
+    return replace(source, planes=tuple(cleaned(plane) for plane in source.planes))
+
+
 Build = Callable[[DicomImage], Mapping[str, Dataset]]
 
 
@@ -170,8 +184,9 @@ def write_checked(build: Build, source: DicomImage, folder: Path) -> list[Path]:
     Raises:
         BadDicom: when an object holds a text of its source that it would not hold without one.
     """
-    files = {name: encoded(dataset) for name, dataset in build(source).items()}
     texts = identifiers([plane.header for plane in source.planes])
+    source = without_telling_profiles(source, texts)
+    files = {name: encoded(dataset) for name, dataset in build(source).items()}
     found = {name: found_in(*file, texts) for name, file in files.items()}
     neutral = build(anonymous(source)) if any(found.values()) else {}
     for name, dataset in neutral.items():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -77,11 +78,25 @@ def open_label(file: DicomFile) -> Outlined:
         BadDicom: when they cannot be read.
     """
     kind = str(file.header.get("SOPClassUID", ""))
-    if kind == RTSTRUCT:
-        return Contours(file)
-    if kind in SEG:
-        return Segments(file)
+    with _damage_told(file):
+        if kind == RTSTRUCT:
+            return Contours(file)
+        if kind in SEG:
+            return Segments(file)
     raise BadDicom(f"{file.name} is neither a DICOM SEG nor an RTSTRUCT; give one of them")
+
+
+@contextmanager
+def _damage_told(file: DicomFile) -> Iterator[None]:
+    """Raise BadDicom where an object lacks an attribute, or holds one of another type, that it must have."""
+    try:
+        yield
+    except BadDicom:
+        raise
+    except (AttributeError, TypeError, ValueError, LookupError) as error:
+        raise BadDicom(
+            f"{file.name} is damaged: an attribute is missing or of a wrong type ({type(error).__name__}); get it anew"
+        ) from error
 
 
 def label_on(
@@ -102,7 +117,8 @@ def label_on(
     array = np.zeros(image.stored.shape[1:], np.uint8 if most < 256 else np.uint16)
     lost = 0
     for name, value in chosen.items():
-        mask = outlined.mask(image, name)
+        with _damage_told(outlined.file):
+            mask = outlined.mask(image, name)
         lost += int(((array != 0) & (array != value) & mask).sum())
         array[mask] = value
     notes = (f"{outlined.file.name}: structures overlap in {lost} voxels, where the last one counts",) if lost else ()

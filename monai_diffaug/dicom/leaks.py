@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 
 from monai_diffaug.dicom.whitelist import kept_texts
 
-PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+PASSED_OVER = ("PixelData", "FloatPixelData", "DoubleFloatPixelData", "ICCProfile")
 SHORTEST = 4
 """Characters; shorter texts occur by chance."""
 NUMBERS = ("DS", "IS", "US", "SS", "UL", "SL", "FD", "FL", "AT")
@@ -28,11 +28,18 @@ def identifiers(sources: Sequence[Dataset]) -> set[str]:
 
 
 def _texts(dataset: Dataset) -> Iterator[str]:
-    for element in dataset.iterall():
-        if element.VR in (*NUMBERS, "SQ") or element.keyword in PIXEL_KEYWORDS or element.is_empty:
+    for tag in dataset.keys():
+        try:
+            element = dataset[tag]
+        except (TypeError, ValueError):  # a text where a number belongs
+            yield from _parts("UN", dataset.get_item(tag).value)
             continue
-        for value in element.value if element.VM > 1 else [element.value]:
-            yield from _parts(element.VR, value)
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from _texts(item)
+        elif element.VR not in NUMBERS and element.keyword not in PASSED_OVER and not element.is_empty:
+            for value in element.value if element.VM > 1 else [element.value]:
+                yield from _parts(element.VR, value)
 
 
 def _parts(vr: str, value: object) -> Iterator[str]:

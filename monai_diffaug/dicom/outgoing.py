@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from monai_diffaug.dicom.identity import PATIENT_NAME, PATIENT_PREFIX
 from monai_diffaug.dicom.images import BadDicom
@@ -49,12 +48,14 @@ def find_outgoing(folder: Path) -> list[Outgoing]:
     """Return all DICOM files below a folder in order of series and instance, or refuse all of them if one is not right.
 
     Args:
-        folder: holds files with the DICOM prefix, or named ``.dcm``; other files are not looked at.
+        folder: holds files with the DICOM prefix, or named ``.dcm``; other files and hidden ones are not looked at.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder; give the one that the DICOM files lie in")
     found: dict[str, Outgoing] = {}
     for path in sorted(folder.rglob("*")):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue  # a sample that an export was stopped at
         if path.is_file() and (path.suffix.lower() == ".dcm" or _has_prefix(path)):
             one = _checked(path)
             other = found.setdefault(one.address.instance, one)
@@ -89,7 +90,7 @@ def _checked(path: Path) -> Outgoing:
     try:
         dataset = read_object(data)
         problems = missing_marks(dataset) + list(_problems(dataset))
-    except (InvalidDicomError, ValueError, EOFError, KeyError, NotImplementedError) as error:
+    except Exception as error:  # pydicom raises all kinds of errors on damaged files
         raise BadDicom(f"{path} is not a whole DICOM file ({type(error).__name__}); nothing was sent") from None
     if problems:
         raise BadDicom(f"{path}: {'; '.join(problems)}. Only objects marked as synthetic are sent; nothing was sent")
@@ -114,7 +115,9 @@ def _problems(dataset: Dataset) -> Iterator[str]:
         yield f"{', '.join(absent) or 'TransferSyntaxUID'} is missing"
     elif meta.get("MediaStorageSOPInstanceUID") != dataset.SOPInstanceUID:
         yield "MediaStorageSOPInstanceUID is not its SOPInstanceUID"
-    elif "PixelData" in dataset and not meta.TransferSyntaxUID.is_compressed:
+    elif "PixelData" not in dataset:
+        yield "PixelData is missing: the file is cut short"
+    elif not meta.TransferSyntaxUID.is_compressed:
         bits = int(dataset.BitsAllocated) * int(dataset.get("SamplesPerPixel", 1)) * int(dataset.Rows)
         needed = (bits * int(dataset.Columns) * int(dataset.get("NumberOfFrames") or 1) + 7) // 8
         if len(dataset.PixelData) < needed and dataset.get("PhotometricInterpretation") != "YBR_FULL_422":

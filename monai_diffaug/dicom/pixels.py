@@ -143,7 +143,8 @@ def _check_bits(file: DicomFile, *, colour: bool) -> None:
     if bits not in ((8,) if colour and not palette else (8, 16)):
         needed = "8 for each colour" if colour else "8 or 16"
         raise BadDicom(f"{file.name} has BitsAllocated {bits}, where {needed} can be read; convert it first")
-    if not 1 <= stored <= bits or int(header.get("HighBit", stored - 1)) != stored - 1:
+    high = header.get("HighBit")
+    if not 1 <= stored <= bits or int(stored - 1 if high is None else high) != stored - 1:
         raise BadDicom(
             f"{file.name} has BitsStored {stored} and HighBit {header.get('HighBit')} in {bits} bits; HighBit must be "
             "BitsStored - 1: convert it first"

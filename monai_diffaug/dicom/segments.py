@@ -36,6 +36,7 @@ class Segments:
             self._numbers.setdefault(name, []).append(int(item.SegmentNumber))
         if not self._numbers:
             raise BadDicom(f"{file.name} has no segments; leave it out")
+        self._targets = self._drawn_on()
 
     @property
     def names(self) -> dict[str, int]:
@@ -44,7 +45,9 @@ class Segments:
 
     def belongs_to(self, image: DicomImage) -> bool:
         """Whether it refers to the image's series, or to its instances."""
-        series = [str(one.SeriesInstanceUID) for one in self.file.header.get("ReferencedSeriesSequence") or ()]
+        series = [
+            str(one.get("SeriesInstanceUID", "")) for one in self.file.header.get("ReferencedSeriesSequence") or ()
+        ]
         if series:
             return image.series_uid in series
         instances = {plane.sop_uid for plane in image.planes}
@@ -118,8 +121,7 @@ class Segments:
     def _headers(self) -> list[Dataset]:
         return [header for _, _, header in unpacked(self.file)]
 
-    @cached_property
-    def _targets(self) -> list[set[tuple[str, int]]]:
+    def _drawn_on(self) -> list[set[tuple[str, int]]]:
         """For each frame the instances that it was drawn on, with the number of the frame in them."""
         groups = self.file.header.get("PerFrameFunctionalGroupsSequence") or ()
         shared = (self.file.header.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
@@ -138,7 +140,7 @@ def _references(group: Dataset) -> list[tuple[str, int]]:
         for source in derivation.get("SourceImageSequence") or ():
             numbers = source.get("ReferencedFrameNumber") or 1
             for number in [numbers] if isinstance(numbers, int | str) else numbers:
-                found.append((str(source.ReferencedSOPInstanceUID), int(number) - 1))
+                found.append((str(source.get("ReferencedSOPInstanceUID", "")), int(number) - 1))
     return found
 
 

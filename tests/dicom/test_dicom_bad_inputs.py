@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import shutil
 from collections.abc import Callable
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit, RLELossless
 
-from monai_diffaug.dicom import BadDicom, pixels, read_label, read_series
+from monai_diffaug.dicom import BadDicom, import_folder, pixels, read_label, read_series
+from monai_diffaug.generation.placed import write_placed
 from tests.dicom import phantoms
 from tests.dicom.phantoms import ROOT, ct_series, endoscopy, write
 
@@ -361,6 +364,10 @@ BAD: dict[str, Refused | Handled] = {
         one(endoscopy, BitsAllocated=16, BitsStored=16, HighBit=15), ("BitsAllocated 16", "8 for each colour")
     ),
     "high bit elsewhere": Refused(one(lambda: ct_series()[0], HighBit=15), ("HighBit 15", "BitsStored - 1")),
+    "high bit empty": Handled(
+        edited(slice(None), lambda one: setattr(one, "HighBit", None)),
+        lambda images: len(images) == 1,
+    ),
     "no bits stored": Refused(one(lambda: ct_series()[0], BitsStored=None, HighBit=None), ("no BitsStored",)),
     "numbers beyond their bits": Refused(
         one(lambda: ct_series()[0], BitsStored=8, HighBit=7), ("8 stored bits", "correct it")
@@ -432,6 +439,33 @@ def test_bad_input(name, tmp_path):
         assert not any(secret in sentence for secret in phantoms.PERSONAL.values())
     else:
         assert row.fits(read_series(folder, **row.options))
+
+
+@pytest.mark.parametrize(
+    ("kind", "keyword"),
+    [
+        *(("seg", one) for one in ("Rows", "ReferencedSOPInstanceUID", "SeriesInstanceUID")),
+        *(("rtstruct", one) for one in ("ReferencedROINumber", "ROINumber", "SeriesInstanceUID")),
+    ],
+)
+def test_a_damaged_label_does_not_stop_an_import(kind, keyword, tmp_path):
+    slices = ct_series()
+    if kind == "seg":
+        label = phantoms.seg_of(slices, phantoms.lesion())
+    else:
+        label = phantoms.rtstruct_of(slices, {"polyp": {3: [np.array([[10.0, 10.0], [20.0, 10.0], [20.0, 20.0]])]}})
+    if kind == "seg" and keyword == "Rows":
+        del label.Rows
+
+    def cut(dataset: Dataset, element: DataElement) -> None:
+        if element.keyword == keyword and dataset is not label:
+            del dataset[element.tag]
+
+    label.walk(cut)
+    write(slices, tmp_path / "in")
+    write(label, tmp_path / "in")
+    with contextlib.suppress(BadDicom):  # one sentence; no error of another kind
+        import_folder(tmp_path / "in", tmp_path / "out", write_placed)
 
 
 def test_there_are_many():

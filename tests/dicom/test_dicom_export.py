@@ -14,7 +14,10 @@ import numpy as np
 import pydicom
 import pytest
 from highdicom.seg import Segmentation
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from monai_diffaug.dicom import DicomImage, read_series
 from monai_diffaug.dicom import derived as derived_module
@@ -127,6 +130,38 @@ def test_no_text_and_no_uid_of_a_source_gets_out(source: DicomImage, tmp_path: P
         found = [text for text in {*phantoms.SECRETS, *uids, *parts} if text.encode() in data]
         assert not found, path.name
         assert not any(element.tag.is_private for element in pydicom.dcmread(path).iterall())
+
+
+@pytest.mark.parametrize(
+    ("kind", "keyword"),
+    [
+        *(("CT", one) for one in ("PositionReferenceIndicator", "FilterType", "RescaleType", "PatientPosition", "KVP")),
+        *(("MR", one) for one in ("ScanOptions", "SequenceVariant", "BodyPartExamined")),
+        *(("CR", one) for one in ("ViewPosition", "PatientOrientation", "PixelIntensityRelationship")),
+        *(("grey capture", one) for one in ("Modality", "PresentationIntentType", "VOILUTFunction")),
+        *(("endoscopy JPEG", one) for one in ("LossyImageCompressionMethod", "ICCProfile")),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+def test_a_name_where_a_word_or_number_belongs_does_not_get_out(kind: str, keyword: str, tmp_path: Path) -> None:
+    made = KINDS[kind]()
+    for one in made if isinstance(made, list) else [made]:
+        text = b"..Zyxwvut.." if keyword == "ICCProfile" else b"Zyxwvut "
+        vr = dictionary_VR(tag_for_keyword(keyword))
+        one.add(RawDataElement(Tag(tag_for_keyword(keyword)), vr, len(text), text, 0, False, True))
+    phantoms.write(made, tmp_path / "in")
+    source = read_series(tmp_path / "in")[0]
+    for path in exporter()(source, painted(source), tmp_path / "out"):
+        assert b"Zyxwvut" not in path.read_bytes()
+
+
+def test_a_colour_profile_that_names_nobody_stays(tmp_path: Path) -> None:
+    made = phantoms.endoscopy()
+    made.ICCProfile = b"acsp, made by nobody"
+    phantoms.write(made, tmp_path / "in")
+    source = read_series(tmp_path / "in")[0]
+    images, _ = read_back(exporter()(source, painted(source), tmp_path / "out"))
+    assert images[0].ICCProfile == made.ICCProfile
 
 
 def test_a_text_that_got_out_would_be_found_and_nothing_written(

@@ -14,6 +14,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from monai_diffaug.cli import main
 from monai_diffaug.dicom.finding import find_keys
 from monai_diffaug.dicom.images import BadDicom
 from monai_diffaug.dicom.object_files import write_new
@@ -115,12 +116,22 @@ def test_answers_that_ignore_the_question_are_refused():
         ("study", ["Nonsense=1"], "DICOM keyword"),
         ("study", ["PatientID"], "KEYWORD=VALUE"),
         ("study", ["SyntheticData=YES"], "list real objects too"),
+        ("study", ["Modality=ES"], "ModalitiesInStudy"),
         ("series", ["PatientID=1"], "needs --where StudyInstanceUID"),
     ],
 )
 def test_questions_that_are_refused(level, where, said):
     with pytest.raises(ValueError, match=said):
         find_keys(level, where)
+
+
+@pytest.mark.parametrize("study", ["", "1.2*", "../x"])
+def test_a_study_that_is_no_uid_is_not_asked_for(configured, tmp_path, capsys, study):
+    output = tmp_path / "pulled"
+    assert (
+        main(["dicom", "pull", "dimse", "--config", str(configured()), "--study", study, "--output", str(output)]) == 2
+    )
+    assert "must be a UID" in capsys.readouterr().err and not output.exists()
 
 
 def test_a_file_is_written_once_and_whole(tmp_path):
@@ -135,10 +146,25 @@ def test_files_that_are_not_whole_stop_all(tmp_path):
     (folder / "notes.txt").write_text("not looked at")
     assert len(find_outgoing(folder)) == 2
     whole = (folder / "0001.dcm").read_bytes()
-    for cut in (whole[:-100], whole[:300], whole[:100], b""):
+    before_pixels = whole.index(b"\xe0\x7f\x10\x00")
+    for cut in (whole[:-100], whole[:before_pixels], whole[:300], whole[:100], b""):
         (folder / "0001.dcm").write_bytes(cut)
         with pytest.raises(BadDicom, match="0001.dcm"):
             find_outgoing(folder)
+
+
+@pytest.mark.parametrize("absent", ["Rows", "Columns", "PixelData"])
+def test_files_that_lack_what_pixels_need_stop_all(tmp_path, absent):
+    one = make_object("CT")
+    delattr(one, absent)
+    with pytest.raises(BadDicom, match="nothing was sent"):
+        find_outgoing(write_objects(tmp_path / "out", [one]))
+
+
+def test_what_a_stopped_export_left_is_not_sent(tmp_path):
+    folder = write_objects(tmp_path / "out", [make_object("CT", 1)])
+    write_objects(folder / ".S0002.part", [make_object("CT", 2)])
+    assert len(find_outgoing(folder)) == 1
 
 
 def test_one_uid_for_two_objects_stops_all(tmp_path):
