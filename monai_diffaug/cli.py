@@ -17,12 +17,13 @@ from monai_diffaug.commands import (
     generate,
     init,
     misses,
+    reader_study,
     remove,
     replay,
     train,
 )
 
-COMMANDS = (generate, replay, gallery, remove, misses, export, init, check, train, calibrate, dicom)
+COMMANDS = (generate, replay, gallery, remove, misses, export, init, check, train, calibrate, reader_study, dicom)
 
 EXTRAS = {"pydicom": "dicom", "highdicom": "dicom", "pynetdicom": "pacs", "dicomweb_client": "pacs", "ignite": "train"}
 EXTRAS |= {"matplotlib": "evaluation", "efficientnet_lite_pytorch": "fidelity"}
