@@ -52,7 +52,7 @@ def make(args: argparse.Namespace) -> int:
     check_output(args.output, args.repeat)
     selection = select(args.synthetic, args.real, args.labels, value=args.value, num=args.num, seed=args.seed)
     study = write_study(selection, args.output, close=args.view == "window", repeat=args.repeat, seed=args.seed)
-    for note in selection.notes:
+    for note in filter(None, (*selection.notes, study.warning)):
         print(f"note: {note}")
     print(f"{study.pictures} pictures, {study.repeats} of them shown twice")
     print(f"by the lesion's size alone real and synthetic are told apart with an AUC of {study.size_auc:.2f}")

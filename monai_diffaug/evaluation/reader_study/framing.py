@@ -78,7 +78,7 @@ def _cut(axis: int, mask: np.ndarray, spacing: Sequence[float], wanted: float) -
     index = int(np.argmax(mask.sum(axis=others)))
     flat = mask[(slice(None),) * axis + (index,)]
     steps = np.array([spacing[one] for one in others])
-    largest = float((flat.shape * steps).min())
+    largest = float((np.array(flat.shape) * steps).min())
     side = min(wanted, largest)
     cells = np.nonzero(flat)
     spans = [

@@ -153,7 +153,8 @@ def _real(
     if found.bad:
         source, sentence = found.bad[0]
         raise ValueError(f"{len(found.bad)} real images cannot be used, first {source}: {sentence}")
-    chosen, empty, used = [], 0, 0
+    chosen: list[Candidate] = []
+    empty = used = 0
     for index in rng.permutation(len(found.cases)):
         case = found.cases[index]
         if case.label is None:

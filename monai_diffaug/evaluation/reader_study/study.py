@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from monai_diffaug.evaluation.reader_study.agreement import auc
+from monai_diffaug.evaluation.reader_study.clues import compare, measure, warning
 from monai_diffaug.evaluation.reader_study.framing import Cut, common_side, cut_squares, draw, encode, read_mask
 from monai_diffaug.evaluation.reader_study.selection import CALIPER, REAL, Candidate, Selection, sizes_of
 from monai_diffaug.generation.files import atomic_write
@@ -38,13 +39,21 @@ class Showing:
 
 @dataclass(frozen=True)
 class Study:
-    """Where a study was written, and how well size hides the kind: AUC of telling real from synthetic by size alone."""
+    """Where a study was written, how many pictures it has, and what may give the kinds away.
+
+    Args:
+        folder, key: what readers get, and what they never get.
+        pictures, repeats: how many, and how many of them are shown twice.
+        size_auc: AUC of telling real from synthetic by the lesion's size alone.
+        warning: on what the background tells, or empty.
+    """
 
     folder: Path
     key: Path
     pictures: int
     repeats: int
     size_auc: float
+    warning: str
 
 
 def key_path(output: Path) -> Path:
@@ -75,12 +84,13 @@ def write_study(selection: Selection, output: Path, *, close: bool, repeat: floa
     parts = arrange(candidates, repeat, rng)
     study = _code(rng, 10)
     shown = dict(zip(map(id, candidates), cuts, strict=True))
-    key = _key(selection, parts, study, {"seed": seed, "view": "window" if close else "frame", "side": side})
+    made = {"seed": seed, "view": "window" if close else "frame", "side": side}
     part = output.with_name(f".{output.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
         (part / "images").mkdir(parents=True)
-        _write_pictures(part / "images", parts, shown, side)
+        clues = _write_pictures(part / "images", parts, shown, side)
+        key = _key(selection, parts, study, {**made, "clues": clues})
         (part / "index.html").write_text(_page(study, parts, shown, side), encoding="utf-8", newline="\n")
         for path in sorted(part.rglob("*"), reverse=True):
             os.utime(path, (MOMENT, MOMENT))
@@ -91,7 +101,8 @@ def write_study(selection: Selection, output: Path, *, close: bool, repeat: floa
         key_path(output).unlink(missing_ok=True)
         raise
     repeats = sum(one.repeats is not None for each in parts for one in each)
-    return Study(output, key_path(output), 2 * len(selection.pairs), repeats, key["matching"]["auc_of_size_alone"])
+    alone = key["matching"]["auc_of_size_alone"]
+    return Study(output, key_path(output), len(candidates), repeats, alone, warning(clues))
 
 
 def check_output(output: Path, repeat: float) -> None:
@@ -150,13 +161,20 @@ def _cuts(one: Candidate, close: bool) -> tuple[Cut, ...]:
         raise ValueError(f"{one.kind} image {one.image.name}: {error}") from error
 
 
-def _write_pictures(folder: Path, parts: Sequence[Sequence[Showing]], shown: dict[int, Any], side: int) -> None:
+def _write_pictures(
+    folder: Path, parts: Sequence[Sequence[Showing]], shown: dict[int, Any], side: int
+) -> dict[str, float]:
+    """Write the pictures and return how well the background alone tells the kinds apart."""
     showings = sorted((one for part in parts for one in part), key=lambda one: one.code)
     # One colour image makes all of them colour: the number of channels must not tell the kind.
     colour = any(read_scan(path).array.shape[3] == 3 for path in {one.candidate.image for one in showings})
+    measured: dict[bool, list[np.ndarray]] = {True: [], False: []}
     for one in showings:
         pixels = draw(read_scan(one.candidate.image), shown[id(one.candidate)], side, colour=colour)
         (folder / f"{one.code}.png").write_bytes(encode(pixels))
+        if one.repeats is None:
+            measured[one.candidate.kind == REAL].append(measure(pixels, shown[id(one.candidate)]))
+    return compare(np.array(measured[True]), np.array(measured[False]))
 
 
 def _page(study: str, parts: Sequence[Sequence[Showing]], shown: dict[int, Any], side: int) -> str:
