@@ -114,7 +114,9 @@ def read_answers(path: Path, key: Key) -> Reader:
         if code in answers:
             raise ValueError(f"{where} answers picture {code} a second time; keep one row a picture")
         answers[code] = Answer(_level(row, "realism", where), _level(row, "usefulness", where), _number(row["seconds"]))
-    if all(one.realism is None and one.usefulness is None for one in answers.values()) or not names[0]:
+    if not names[0]:
+        raise ValueError(f"{path} names no reader; write a name or code into its column reader")
+    if all(one.realism is None and one.usefulness is None for one in answers.values()):
         raise ValueError(f"{path} holds no answers; give a file that the page of the study has written")
     return Reader(names[0], answers)
 
