@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ class Cut:
         box: left, upper, right, lower in cells.
         ring: centre x and y, radii, angle in degrees, in thousandths of the square's side.
         share: root of the lesion's area over the side of the largest square in the plane.
+        frame: cells along the shorter side of that largest square.
     """
 
     axis: int
@@ -36,6 +37,7 @@ class Cut:
     box: tuple[float, float, float, float]
     ring: tuple[int, int, int, int, int]
     share: float
+    frame: float
 
     @property
     def native(self) -> float:
@@ -88,7 +90,8 @@ def _cut(axis: int, mask: np.ndarray, spacing: Sequence[float], wanted: float) -
     (left, right), (upper, lower) = spans
     points = np.stack([(at + 0.5 - low) * step / side for at, (low, _), step in zip(cells, spans, steps, strict=True)])
     share = math.sqrt(flat.sum() * float(steps.prod())) / largest
-    return Cut(axis, index, (left, upper, right, lower), _ring(points, float(steps.min()) / side), share)
+    ring = _ring(points, float(steps.min()) / side)
+    return Cut(axis, index, (left, upper, right, lower), ring, share, largest / float(steps.max()))
 
 
 def _span(length: int, cells: float, lesion: tuple[int, int], *, close: bool) -> tuple[float, float]:
@@ -111,35 +114,53 @@ def _ring(points: np.ndarray, cell: float) -> tuple[int, int, int, int, int]:
     return tuple(round(float(one)) for one in numbers)  # type: ignore[return-value]
 
 
-def common_side(cuts: Sequence[Cut]) -> int:
-    """Return the side that all pictures get: below that of each, so that each one is resampled."""
-    return int(np.clip(0.9 * min(cut.native for cut in cuts), *SIDES))
+@dataclass(frozen=True)
+class Format:
+    """What all pictures of a study have in common.
+
+    Args:
+        side: of a picture, pixels.
+        frame: cells along the coarsest frame's shorter side: finer frames are brought to its resolution first.
+        colour: whether any source is in colour; the number of channels must not tell the kind.
+    """
+
+    side: int
+    frame: float
+    colour: bool
 
 
-def draw(scan: Scan, cuts: Sequence[Cut], side: int, *, colour: bool) -> np.ndarray:
+def common_format(cuts: Sequence[Cut], *, colour: bool) -> Format:
+    """Return the format for these squares: below the resolution of each where that is 256 pixels or more."""
+    frame = min(cut.frame for cut in cuts)
+    finest = min(cut.native * frame / cut.frame for cut in cuts)
+    return Format(int(np.clip(0.9 * finest, *SIDES)), frame, colour)
+
+
+def draw(scan: Scan, cuts: Sequence[Cut], form: Format) -> np.ndarray:
     """Return the planes of a scan side by side, uint8 (side, N side, 3) or (side, N side)."""
-    mode = "RGB" if colour else "L"
-    sheet = Image.new(mode, (side * len(cuts), side))
-    for number, picture in enumerate(_squares(scan, cuts, side)):
-        sheet.paste(picture.convert(mode), (side * number, 0))
+    mode = "RGB" if form.colour else "L"
+    sheet = Image.new(mode, (form.side * len(cuts), form.side))
+    for number, cut in enumerate(cuts):
+        cells = max(8, round(cut.native * form.frame / cut.frame))
+        picture = _shown(scan, cut).resize((cells, cells), Image.Resampling.LANCZOS, box=cut.box)
+        picture = picture.resize((form.side, form.side), Image.Resampling.LANCZOS)
+        sheet.paste(picture.convert(mode), (form.side * number, 0))
     # Sources differ in their compression: one more, the same for all, covers what was left of it by the resampling.
     buffer = io.BytesIO()
-    sheet.save(buffer, "JPEG", quality=QUALITY, subsampling="4:2:0" if colour else -1)
+    sheet.save(buffer, "JPEG", quality=QUALITY, subsampling="4:2:0" if form.colour else -1)
     return np.asarray(Image.open(buffer))
 
 
-def _squares(scan: Scan, cuts: Sequence[Cut], side: int) -> Iterator[Image.Image]:
-    for cut in cuts:
-        pixels = np.swapaxes(scan.array[(slice(None),) * cut.axis + (cut.index,)], 0, 1)
-        left, upper, right, lower = cut.box
-        low, high = scan.limits
-        if scan.limits != PLAIN:  # of what is seen, as a reader would set the window
-            seen = pixels[math.floor(upper) : math.ceil(lower), math.floor(left) : math.ceil(right)]
-            low, high = window_limits(seen)
-        grey = np.nan_to_num((pixels.astype(np.float32) - low) * (255 / (high - low)))
-        shown = np.rint(np.clip(grey, 0, 255)).astype(np.uint8)
-        picture = Image.fromarray(np.ascontiguousarray(shown if shown.shape[2] == 3 else shown[..., 0]))
-        yield picture.resize((side, side), Image.Resampling.LANCZOS, box=cut.box)
+def _shown(scan: Scan, cut: Cut) -> Image.Image:
+    """Return the whole plane in grey values of a screen."""
+    pixels = np.swapaxes(scan.array[(slice(None),) * cut.axis + (cut.index,)], 0, 1)
+    left, upper, right, lower = cut.box
+    low, high = scan.limits
+    if scan.limits != PLAIN:  # of what is seen, as a reader would set the window
+        low, high = window_limits(pixels[math.floor(upper) : math.ceil(lower), math.floor(left) : math.ceil(right)])
+    grey = np.nan_to_num((pixels.astype(np.float32) - low) * (255 / (high - low)))
+    shown = np.rint(np.clip(grey, 0, 255)).astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(shown if shown.shape[2] == 3 else shown[..., 0]))
 
 
 def encode(pixels: np.ndarray) -> bytes:

@@ -16,7 +16,15 @@ import numpy as np
 
 from monai_diffaug.evaluation.reader_study.agreement import auc
 from monai_diffaug.evaluation.reader_study.clues import compare, measure, warning
-from monai_diffaug.evaluation.reader_study.framing import Cut, common_side, cut_squares, draw, encode, read_mask
+from monai_diffaug.evaluation.reader_study.framing import (
+    Cut,
+    Format,
+    common_format,
+    cut_squares,
+    draw,
+    encode,
+    read_mask,
+)
 from monai_diffaug.evaluation.reader_study.selection import CALIPER, REAL, Candidate, Selection, sizes_of
 from monai_diffaug.generation.files import atomic_write
 from monai_diffaug.generation.scans import read_scan
@@ -76,22 +84,18 @@ def write_study(selection: Selection, output: Path, *, close: bool, repeat: floa
     """
     check_output(output, repeat)
     candidates = [one for pair in selection.pairs for one in pair]
-    cuts = [_cuts(one, close) for one in candidates]
-    side = common_side([cut for each in cuts for cut in each])
-    if len({len(each) for each in cuts}) > 1:
-        raise ValueError("pictures and volumes cannot be in one study, they would look different; make two studies")
+    shown, form = _look(candidates, close)
     rng = _generator(candidates, seed)
     parts = arrange(candidates, repeat, rng)
     study = _code(rng, 10)
-    shown = dict(zip(map(id, candidates), cuts, strict=True))
-    made = {"seed": seed, "view": "window" if close else "frame", "side": side}
+    made = {"seed": seed, "view": "window" if close else "frame", "side": form.side}
     part = output.with_name(f".{output.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
         (part / "images").mkdir(parents=True)
-        clues = _write_pictures(part / "images", parts, shown, side)
+        clues = _write_pictures(part / "images", parts, shown, form)
         key = _key(selection, parts, study, {**made, "clues": clues})
-        (part / "index.html").write_text(_page(study, parts, shown, side), encoding="utf-8", newline="\n")
+        (part / "index.html").write_text(_page(study, parts, shown, form), encoding="utf-8", newline="\n")
         for path in sorted(part.rglob("*"), reverse=True):
             os.utime(path, (MOMENT, MOMENT))
         atomic_write(key_path(output), json.dumps(key, indent=1, ensure_ascii=False).encode())
@@ -153,35 +157,40 @@ def _generator(candidates: Sequence[Candidate], seed: int) -> np.random.Generato
     return np.random.default_rng(int(digest.hexdigest(), 16))
 
 
-def _cuts(one: Candidate, close: bool) -> tuple[Cut, ...]:
-    """Return the squares of a candidate, after a look at its image."""
-    try:
-        return cut_squares(read_scan(one.image), read_mask(one.mask, one.value), close=close)
-    except ValueError as error:
-        raise ValueError(f"{one.kind} image {one.image.name}: {error}") from error
+def _look(candidates: Sequence[Candidate], close: bool) -> tuple[dict[int, tuple[Cut, ...]], Format]:
+    """Open every image once; return its squares by the candidate's identity, and what all pictures have in common."""
+    shown, colour = {}, False
+    for one in candidates:
+        try:
+            scan = read_scan(one.image)
+            shown[id(one)] = cut_squares(scan, read_mask(one.mask, one.value), close=close)
+        except ValueError as error:
+            raise ValueError(f"{one.kind} image {one.image.name}: {error}") from error
+        colour = colour or scan.array.shape[3] == 3
+    if len({len(cuts) for cuts in shown.values()}) > 1:
+        raise ValueError("pictures and volumes cannot be in one study, they would look different; make two studies")
+    return shown, common_format([cut for cuts in shown.values() for cut in cuts], colour=colour)
 
 
 def _write_pictures(
-    folder: Path, parts: Sequence[Sequence[Showing]], shown: dict[int, Any], side: int
+    folder: Path, parts: Sequence[Sequence[Showing]], shown: dict[int, tuple[Cut, ...]], form: Format
 ) -> dict[str, float]:
     """Write the pictures and return how well the background alone tells the kinds apart."""
-    showings = sorted((one for part in parts for one in part), key=lambda one: one.code)
-    # One colour image makes all of them colour: the number of channels must not tell the kind.
-    colour = any(read_scan(path).array.shape[3] == 3 for path in {one.candidate.image for one in showings})
     measured: dict[bool, list[np.ndarray]] = {True: [], False: []}
-    for one in showings:
-        pixels = draw(read_scan(one.candidate.image), shown[id(one.candidate)], side, colour=colour)
+    for one in sorted((one for part in parts for one in part), key=lambda one: one.code):
+        cuts = shown[id(one.candidate)]
+        pixels = draw(read_scan(one.candidate.image), cuts, form)
         (folder / f"{one.code}.png").write_bytes(encode(pixels))
         if one.repeats is None:
-            measured[one.candidate.kind == REAL].append(measure(pixels, shown[id(one.candidate)]))
+            measured[one.candidate.kind == REAL].append(measure(pixels, cuts))
     return compare(np.array(measured[True]), np.array(measured[False]))
 
 
-def _page(study: str, parts: Sequence[Sequence[Showing]], shown: dict[int, Any], side: int) -> str:
+def _page(study: str, parts: Sequence[Sequence[Showing]], shown: dict[int, tuple[Cut, ...]], form: Format) -> str:
     listed = [
         [{"code": one.code, "rings": [cut.ring for cut in shown[id(one.candidate)]]} for one in part] for part in parts
     ]
-    data = json.dumps({"study": study, "side": side, "parts": listed}, separators=(",", ":"))
+    data = json.dumps({"study": study, "side": form.side, "parts": listed}, separators=(",", ":"))
     template = files("monai_diffaug.evaluation.reader_study").joinpath("page.html").read_text(encoding="utf-8")
     return template.replace(MARKER, data.replace("<", "\\u003c"))
 

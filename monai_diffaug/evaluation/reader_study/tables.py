@@ -26,7 +26,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"{counts}. Readers: {len(readers)}. In brackets: 95 % bootstrap intervals over pictures; pooled: over readers "
         "and pictures. AUC 0.5: real and synthetic cannot be told apart.",
         _figures({**{one["reader"]: one for one in readers}, "**pooled**": report["pooled"]}),
-        "## By size of the lesion, pooled",
+        "## By size of the lesion (root of its area over the frame's side), pooled",
         _figures({_third(one): one for one in report["by_size"]}),
         "## Agreement (quadratic-weighted kappa)",
         _agreement(report["agreement"], readers),

@@ -7,9 +7,10 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from monai_diffaug.evaluation.reader_study.clues import CLUES, compare, measure, warning
-from monai_diffaug.evaluation.reader_study.framing import UNITS, common_side, cut_squares, draw, encode, read_mask
+from monai_diffaug.evaluation.reader_study.framing import UNITS, common_format, cut_squares, draw, encode, read_mask
 from monai_diffaug.generation.scans import read_scan
 from tests.reader_studies import disc
 from tests.runs import frame, write_picture, write_volume
@@ -83,15 +84,34 @@ def test_what_cannot_be_cut_is_refused(case):
 def test_pictures_of_one_size_have_the_same_number_of_bytes_and_no_metadata(case, colour):
     scan, mask = case
     cuts = cut_squares(scan, mask, close=True)
-    side = common_side(cuts)
-    files = [
-        encode(draw(scan, cuts, side, colour=colour)),
-        encode(np.zeros_like(draw(scan, cuts, side, colour=colour))),
-    ]
+    form = common_format(cuts, colour=colour)
+    pixels = draw(scan, cuts, form)
+    files = [encode(pixels), encode(np.zeros_like(pixels))]
     assert len(files[0]) == len(files[1])
     with Image.open(io.BytesIO(files[0])) as picture:
-        assert picture.size == (side * len(cuts), side) and picture.mode == ("RGB" if colour else "L")
+        assert picture.size == (form.side * len(cuts), form.side) and picture.mode == ("RGB" if colour else "L")
         assert not picture.info
+
+
+def test_a_finer_frame_is_brought_to_the_resolution_of_a_coarser_one(tmp_path):
+    """The same scene taken with twice the pixels looks the same, in close-ups too."""
+    coarse = np.kron(np.random.default_rng(0).integers(60, 190, (30, 35)), np.ones((4, 4)))
+    coarse = ndimage.gaussian_filter(coarse, 2).astype(np.uint8)
+    scans, cuts = [], []
+    for name, by in (("a", 1), ("b", 2)):
+        size = (140 * by, 120 * by)
+        write_picture(
+            tmp_path / f"{name}.png", np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC))
+        )
+        label = np.asarray(Image.fromarray(disc(12)).resize(size, Image.Resampling.NEAREST))
+        write_picture(tmp_path / f"{name}_label.png", label)
+        scans.append(read_scan(tmp_path / f"{name}.png"))
+        cuts.append(cut_squares(scans[-1], read_mask(tmp_path / f"{name}_label.png"), close=True))
+    form = common_format([cut for each in cuts for cut in each], colour=False)
+    assert form.frame == 120
+    one, other = (draw(scan, each, form).astype(int) for scan, each in zip(scans, cuts, strict=True))
+    assert abs(one - other).mean() < 3
+    assert np.abs(np.diff(one)).mean() == pytest.approx(np.abs(np.diff(other)).mean(), rel=0.1)
 
 
 class TestClues:
