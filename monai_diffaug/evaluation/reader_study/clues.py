@@ -11,6 +11,7 @@ from monai_diffaug.evaluation.reader_study.framing import UNITS, Cut
 
 CLUES = ("brightness", "colour", "sharpness", "black borders")
 STRONG = 0.75  # AUC from which on a clue is spoken of
+FEWEST = 8  # pairs, below which an AUC is chance
 BLACK = 16  # grey values of borders and burned-in boxes
 
 
@@ -38,14 +39,15 @@ def compare(real: np.ndarray, synthetic: np.ndarray) -> dict[str, float]:
     return {name: round(max(value, 1 - value), 4) for name, value in found.items()}
 
 
-def warning(found: dict[str, float]) -> str:
+def warning(found: dict[str, float], pairs: int) -> str:
     """Return a sentence on the strong clues, or an empty text."""
     strong = [f"{name} (AUC {value:.2f})" for name, value in found.items() if value >= STRONG]
-    if not strong:
+    if not strong or pairs < FEWEST:
         return ""
     return (
         f"the background alone tells real from synthetic by its {', '.join(strong)}: "
-        "make the synthetic set from images of the same source as the real ones, or try --view window"
+        "make the synthetic set from images of the same source as the real ones; "
+        "close-ups (--view window) show less of it"
     )
 
 

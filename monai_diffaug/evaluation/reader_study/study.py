@@ -106,7 +106,7 @@ def write_study(selection: Selection, output: Path, *, close: bool, repeat: floa
         raise
     repeats = sum(one.repeats is not None for each in parts for one in each)
     alone = key["matching"]["auc_of_size_alone"]
-    return Study(output, key_path(output), len(candidates), repeats, alone, warning(clues))
+    return Study(output, key_path(output), len(candidates), repeats, alone, warning(clues, len(selection.pairs)))
 
 
 def check_output(output: Path, repeat: float) -> None:
