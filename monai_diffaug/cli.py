@@ -19,12 +19,16 @@ from monai_diffaug.commands import (
     init,
     misses,
     normals,
+    reader_study,
     remove,
     replay,
     train,
 )
 
-COMMANDS = (generate, replay, gallery, remove, normals, misses, export, init, check, train, calibrate, evaluate, dicom)
+PAINTING = (generate, replay, gallery, remove, normals, export, dicom)
+TRAINING = (init, check, train, calibrate)
+EVIDENCE = (misses, evaluate, reader_study)
+COMMANDS = (*PAINTING, *TRAINING, *EVIDENCE)
 
 EXTRAS = {"pydicom": "dicom", "highdicom": "dicom", "pynetdicom": "pacs", "dicomweb_client": "pacs", "ignite": "train"}
 EXTRAS |= {"matplotlib": "evaluation", "efficientnet_lite_pytorch": "fidelity"}

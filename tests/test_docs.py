@@ -19,6 +19,7 @@ PAGES = (
     "docs/handover.md",
     "docs/classical.md",
     "docs/targeted.md",
+    "docs/reader_study.md",
 )
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.M | re.S)
 
@@ -104,6 +105,7 @@ def test_wheel_carries_the_bundles(tmp_path):
         "b.load_synthesizer('texture_demo'); assert len(list((root / 'samples/frames').glob('*.png'))) == 12;"
         "assert not (root / 'output').exists() and (root / 'LICENSE').is_file() and list((root / 'docs').iterdir());"
         "assert (r.files('monai_diffaug.generation') / 'gallery_template.html').is_file();"
+        "assert (r.files('monai_diffaug.evaluation.reader_study') / 'page.html').is_file();"
         "from monai_diffaug.template import TEMPLATE as t; assert (t / 'configs/train_validator.json').is_file();"
         "assert (t / 'LICENSE').is_file() and (t.parent / 'grids/3d.json').is_file()"
     ).replace("@", str(installed))
