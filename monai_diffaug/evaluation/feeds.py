@@ -59,7 +59,7 @@ def standard_augmentation(images: ImageFormat, size: int) -> Compose:
             RandAffined(
                 KEYS,
                 prob=0.7,
-                rotate_range=[0.5] * (dims if dims > 2 else 1),
+                rotate_range=[0.5] * (dims * (dims - 1) // 2),  # of every plane
                 scale_range=[0.25] * dims,
                 translate_range=[0.1 * size] * dims,
                 mode=("bilinear", "nearest"),
