@@ -28,6 +28,7 @@ def add(commands: Any) -> None:
     arg("--steps", type=int, default=2000, help="optimiser steps of every segmenter (2000)")
     arg("--batch", type=int, default=8, help="images of each step (8)")
     arg("--size", type=int, default=160, help="longest side of what the segmenter sees (160)")
+    arg("--shifts", action="store_true", help="test on images with changed colour, blur, noise and JPEG too")
     arg("--device", default="cpu", help="cpu (default) or cuda")
     arg("--most-cells", type=int, metavar="K", help="stop after so many trainings")
     parser.set_defaults(run=run, after=lambda args: "; finished cells stay, the same command goes on")
@@ -101,6 +102,5 @@ def _experiment(args: argparse.Namespace) -> Any:
         found = find_data(data, "test", patient=args.patient)
         tests.append(read_test(name, found, images, labels, args.patient))
     budget = Budget(args.steps, args.batch, args.size, device=args.device)
-    return Experiment(
-        bundle, images, labels, training, tests, budget, args.output, patient=args.patient, normals=args.normals
-    )
+    more = {"patient": args.patient, "normals": args.normals, "shifts": args.shifts}
+    return Experiment(bundle, images, labels, training, tests, budget, args.output, **more)

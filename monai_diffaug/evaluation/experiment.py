@@ -24,7 +24,7 @@ from monai_diffaug.evaluation.cells import Cell, claimed, read_cells, write_json
 from monai_diffaug.evaluation.cohorts import LEAST, TestSet, draw_cohort
 from monai_diffaug.evaluation.feeds import arm_transforms, batches, plain_tensors, standard_augmentation
 from monai_diffaug.evaluation.items import Item, Shrink, fitted, real_items, synthetic_items
-from monai_diffaug.evaluation.outcomes import evaluate
+from monai_diffaug.evaluation.outcomes import evaluate, shifted
 from monai_diffaug.evaluation.rolling import RollingFeed
 from monai_diffaug.evaluation.segmenter import Budget, build_segmenter, predict, train
 from monai_diffaug.evaluation.synthetic_sets import SetMaker, accepted, told
@@ -55,6 +55,7 @@ class Experiment:
         output: the experiment's folder.
         patient: regular expression that finds the patient in a case's path.
         normals: folder of images without lesions.
+        shifts: test on changed images too (``shifts.shift_series``).
     """
 
     bundle: Bundle
@@ -66,6 +67,7 @@ class Experiment:
     output: Path
     patient: str | None = None
     normals: Path | None = None
+    shifts: bool = False
 
     def results(self) -> dict[str, Any]:
         """Return all that is known so far: what was used, the tests' facts, every finished cell."""
@@ -119,6 +121,7 @@ class Experiment:
             "real_extents": self._extents(cases),
             "training": trained,
             "tests": [evaluate(test, segment) for test in self.tests],
+            "shifts": [shifted(test, segment, self.images) for test in self.tests] if self.shifts else [],
         }
 
     def _weights(self, cell: Cell) -> Path:

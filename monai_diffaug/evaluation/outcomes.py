@@ -9,6 +9,8 @@ import numpy as np
 from scipy import ndimage
 
 from monai_diffaug.evaluation.cohorts import TestSet
+from monai_diffaug.evaluation.shifts import shift_series
+from monai_diffaug.synthesis import ImageFormat
 
 FALSE_AREA = 0.001
 """Share of the image below which a predicted part that touches no lesion is a speck, and no false positive."""
@@ -37,9 +39,8 @@ def image_outcome(
     """
     spacing = tuple(spacing or (1.0,) * mask.ndim)
     both, union = int((pred & mask).sum()), int((pred | mask).sum())
-    total = int(pred.sum()) + int(mask.sum())
     return {
-        "dice": round(2 * both / total, 5) if total else None,
+        "dice": _dice(pred, mask),
         "iou": round(both / union, 5) if union else None,
         "hd95": _hd95(pred, mask, spacing),
         "false_positives": _false_positives(pred, mask),
@@ -83,3 +84,20 @@ def evaluate(test: TestSet, segment: Callable[[np.ndarray], np.ndarray]) -> dict
         for one in test.labelled.lesions
     ]
     return {"test": test.name, "images": {key: [row[key] for row in rows] for key in rows[0]}, "recalls": recalls}
+
+
+def shifted(test: TestSet, segment: Callable[[np.ndarray], np.ndarray], images: ImageFormat) -> dict[str, Any]:
+    """Return the Dice of every test image under every change of ``shift_series``; arguments as for ``evaluate``."""
+    masks = [np.any(test.labelled.classes(index), axis=0) for index in range(len(test.cases))]
+    dice = {
+        shift.name: [
+            _dice(segment(shift(case["image"], images)), mask) for case, mask in zip(test.cases, masks, strict=True)
+        ]
+        for shift in shift_series(images)
+    }
+    return {"test": test.name, "dice": dice}
+
+
+def _dice(pred: np.ndarray, mask: np.ndarray) -> float | None:
+    total = int(pred.sum()) + int(mask.sum())
+    return round(2 * int((pred & mask).sum()) / total, 5) if total else None

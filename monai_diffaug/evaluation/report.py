@@ -78,12 +78,10 @@ def write_tables(results: Mapping[str, Any]) -> str:
     parts = [_head(results)]
     for num in nums:
         block = Block(results, num)
-        parts += [
-            f"## {num} real images",
-            _overall(block),
-            *(_small(block, test) for test in block.tests),
-            _sets(block),
-        ]
+        parts += [f"## {num} real images", _overall(block)]
+        parts += [_small(block, test) for test in block.tests]
+        parts += [_shifted(block, test) for test in block.tests if any(_shifts(block, test).values())]
+        parts.append(_sets(block))
     return "\n\n".join(parts) + "\n"
 
 
@@ -146,6 +144,31 @@ def _small(block: Block, test: TestFacts) -> str:
             )
         rows.append(row)
     return f"Missed lesions of {test.name}, % (less than 30 % of the lesion found), by size\n\n" + _table(heads, rows)
+
+
+def _shifts(block: Block, test: TestFacts) -> dict[str, dict[str, list[float]]]:
+    """Return arm -> change -> its mean Dice of each training."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for arm, cells in block.arms.items():
+        told = [one for cell in cells.values() for one in cell.get("shifts", ()) if one["test"] == test.name]
+        found[arm] = {}
+        for one in told:
+            for name, dice in one["dice"].items():
+                known = [value for value in dice if value is not None]
+                found[arm].setdefault(name, []).append(sum(known) / max(1, len(known)))
+    return found
+
+
+def _shifted(block: Block, test: TestFacts) -> str:
+    """Return Dice on changed images, beside that on the images as they are."""
+    found = _shifts(block, test)
+    names = list(next(one for one in found.values() if one))
+    rows = []
+    for arm, dice in found.items():
+        if dice:
+            plain = f"{100 * block.estimate('dice', arm, test).value:.1f}"
+            rows.append([arm, plain, *(f"{100 * sum(dice[name]) / len(dice[name]):.1f}" for name in names)])
+    return f"Dice of {test.name} on changed images\n\n" + _table(["arm", "as they are", *names], rows)
 
 
 def _sets(block: Block) -> str:
