@@ -30,7 +30,6 @@ from PIL import Image
 
 from benchmarks import generic_samplers, sampling
 from benchmarks.polyp import against_diffusers, common
-from benchmarks.polyp.painting import asked
 from benchmarks.polyp.rival import Rival, diffusers_module
 from benchmarks.polyp.stages import Stopwatch, least_seconds, stages_of
 from monai_diffaug import AbnormalitySynthesizer
@@ -233,7 +232,8 @@ def tables(found: Mapping[str, Any]) -> Iterator[str]:
     over = max(run["over_bare"] for run in runs)
     yield f"{rate:.2f} accepted samples/s in {len(runs)} process(es); time over the bare network calls {over:.3f}"
     if "with_files" in runs[0]:
-        yield f"with files {sum(run['with_files']['making_accepted_per_second'] for run in runs):.2f} accepted samples/s"
+        making = sum(run["with_files"]["making_accepted_per_second"] for run in runs)
+        yield f"with files {making:.2f} accepted samples/s"
     yield from ("", "| stage | ms an accepted sample | share | samples/s of it alone | peak MiB |")
     yield "|---|---|---|---|---|"
     run = runs[0]
