@@ -1,4 +1,4 @@
-"""Accepted samples a second, without and with writing files, and where the time goes: two arms of `benchmarks.speed`."""
+"""Accepted samples a second, without and with files, and where the time goes: two arms of `benchmarks.speed`."""
 
 from __future__ import annotations
 
