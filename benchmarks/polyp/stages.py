@@ -13,7 +13,7 @@ import torch
 from monai_diffaug import AbnormalitySynthesizer
 from monai_diffaug.generation import manifest, offline
 from monai_diffaug.generation.writer import SampleWriter
-from monai_diffaug.synthesis import Planner, QualityGate
+from monai_diffaug.synthesis import NearCopies, Planner, QualityGate, Renderer
 from monai_diffaug.synthesis.sites import Site
 
 Stage = tuple[str, Any, str]
@@ -80,6 +80,18 @@ class Stopwatch:
                 setattr(owner, name, function)
 
 
+class StageWatch(Stopwatch):
+    """A stopwatch that tells apart what is encoded before painting and what is encoded of delivered pixels."""
+
+    def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function with its time taken."""
+        work = super().timed(name, function)
+        if name != "encode":
+            return work
+        again = super().timed("re-encode", function)
+        return lambda *args, **kwargs: (again if "deliver" in self._open else work)(*args, **kwargs)
+
+
 def stages_of(synthesizer: AbnormalitySynthesizer) -> list[Stage]:
     """Return the stages of a run with this synthesizer."""
     inpainter, validator = type(synthesizer.renderer.inpainter), type(synthesizer.renderer.validator)
@@ -93,6 +105,8 @@ def stages_of(synthesizer: AbnormalitySynthesizer) -> list[Stage]:
         ("gate", QualityGate, "judge"),
         ("gate", QualityGate, "refuse_early"),
         ("decode", inpainter, "decode"),
+        ("deliver", Renderer, "_judge_delivered"),
+        ("near copies", NearCopies, "__call__"),
         ("blend", Site, "deliver"),
         ("blend", Site, "delivered_view"),
         ("files", offline, "load_case"),

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
+from benchmarks import sampling
 from benchmarks.polyp import (
     against_diffusers,
     common,
@@ -23,7 +24,6 @@ from benchmarks.polyp import (
     rims,
     rival,
     sheet,
-    speed,
 )
 from benchmarks.polyp.painting import delivered_unit, paint_all, worded
 from benchmarks.polyp.stages import Stopwatch, stages_of
@@ -275,8 +275,8 @@ def test_speed_tells_rates_and_stages(tmp_path):
     folder.mkdir()
     for k in range(2):
         Image.fromarray(picture(k)).save(folder / f"{k}.png")
-    memory = speed.without_files(synthesizer, cases_of(2, 2, channels=3), samples=4, seed=0)
-    files = speed.with_files(synthesizer, find_cases(folder), {"data_terms": "none"}, samples=4, seed=0)
+    memory = sampling.without_files(synthesizer, cases_of(2, 2, channels=3), samples=4, seed=0)
+    files = sampling.with_files(synthesizer, find_cases(folder), {"data_terms": "none"}, samples=4, seed=0)
     for found in (memory, files):
         assert found["samples"] == 4
         assert found["attempts_per_second"] >= found["accepted_per_second"]

@@ -1,16 +1,7 @@
-"""Accepted samples a second, without and with writing files, and where the time goes.
-
-    python -m benchmarks.polyp.speed --bundle polyp_endoscopy --data KVASIR [--json FILE]
-
-Preset `fast` on Kvasir's test frames (longest side 384), two threads unless told otherwise. Without files: samples
-from frames in memory. With files: the same as `monai-diffaug generate` into a temporary folder, reading JPEG and
-writing PNG; `making` leaves out what is done once a run, the check of all inputs and the gallery. A batch is painted
-first to warm up. Attempts that the gate stops early cost less than accepted ones. Run it on an idle machine.
-"""
+"""Accepted samples a second, without and with files, and where the time goes: two arms of `benchmarks.speed`."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 import time
@@ -19,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.polyp import common
-from benchmarks.polyp.stages import Stopwatch, stages_of
+from benchmarks.polyp.stages import StageWatch, Stopwatch, stages_of
 from monai_diffaug import AbnormalitySynthesizer
-from monai_diffaug.bundle import describe, open_bundle
-from monai_diffaug.generation.cases import CaseList, find_cases
+from monai_diffaug.generation.cases import CaseList
 from monai_diffaug.generation.offline import OfflineGenerator
 from monai_diffaug.generation.order import Order
 from monai_diffaug.metrics import acceptance
@@ -37,11 +27,14 @@ def without_files(
         common.request_of(cases[k % len(cases)], common.seed_of(seed, k))
         for k in range(samples + synthesizer.renderer.batch_size)
     ]
+    begun = time.perf_counter()
     synthesizer.batch(requests[samples:])
-    watch, start = Stopwatch(), time.perf_counter()
+    watch, start = StageWatch(), time.perf_counter()
     with watch.watching(stages_of(synthesizer)):
         results = synthesizer.batch(requests[:samples])
-    return rates([result.record for result in results], time.perf_counter() - start, watch)
+    now = time.perf_counter()
+    told = rates([result.record for result in results], now - start, watch)
+    return {**told, "all_seconds": now - begun}
 
 
 def with_files(
@@ -49,7 +42,7 @@ def with_files(
 ) -> dict[str, Any]:
     """Time a run of ``samples`` planned samples into a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
-        watch, start = Stopwatch(), time.perf_counter()
+        watch, start = StageWatch(), time.perf_counter()
         generator = OfflineGenerator(synthesizer, Order(num=samples, seed=seed), about, progress=False)
         with watch.watching(stages_of(synthesizer)):
             generator(found, Path(folder) / "out")
@@ -70,31 +63,7 @@ def rates(records: Sequence[SynthesisRecord], seconds: float, watch: Stopwatch) 
         "making_accepted_per_second": accepted / (seconds - watch.seconds.get("once", 0.0)),
         "attempts_per_second": attempts / seconds,
         "accepted_per_attempt": counted["per_attempt"],
+        "accepted": accepted,
+        "accepted_per_attempt_all": accepted / max(attempts, 1),
         "ms_an_attempt": {name: 1000 * taken / max(attempts, 1) for name, taken in spent.items()},
     }
-
-
-def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the figures that the command line asks for."""
-    found: dict[str, Any] = {}
-    for batch_size in args.batches:
-        args.batch_size = batch_size
-        synthesizer = common.build(args)
-        split = args.data / "test"
-        listed = find_cases(split / "images", split / "masks")
-        about = describe(open_bundle(args.bundle), preset="fast", variant=None, prompts="standard")
-        cases = common.read_cases(args.data, synthesizer.images, limit=args.limit)
-        found[f"batch {batch_size}"] = {
-            "without_files": without_files(synthesizer, cases, samples=args.samples, seed=args.seed),
-            "with_files": with_files(synthesizer, listed, about, samples=args.samples, seed=args.seed),
-        }
-    return found
-
-
-if __name__ == "__main__":
-    made = common.parser(__doc__ or "")
-    made.add_argument("--samples", type=int, default=200, help="planned samples of each run")
-    made.add_argument("--batches", type=int, nargs="+", default=[8, 16], help="batch sizes")
-    made.set_defaults(threads=2)
-    asked = made.parse_args()
-    common.tell(measure(asked), asked)
