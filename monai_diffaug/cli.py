@@ -13,6 +13,7 @@ from monai_diffaug.commands import (
     check,
     dicom,
     export,
+    fidelity,
     gallery,
     generate,
     init,
@@ -22,7 +23,7 @@ from monai_diffaug.commands import (
     train,
 )
 
-COMMANDS = (generate, replay, gallery, remove, misses, export, init, check, train, calibrate, dicom)
+COMMANDS = (generate, replay, gallery, remove, misses, export, init, check, train, calibrate, fidelity, dicom)
 
 EXTRAS = {"pydicom": "dicom", "highdicom": "dicom", "pynetdicom": "pacs", "dicomweb_client": "pacs", "ignite": "train"}
 EXTRAS |= {"matplotlib": "evaluation", "efficientnet_lite_pytorch": "fidelity"}
