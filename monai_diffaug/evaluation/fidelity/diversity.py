@@ -11,7 +11,7 @@ from monai_diffaug.evaluation.fidelity.resampling import Drawn, Figure, figure
 PAIRS = 300
 
 
-def draw_pairs(cases: np.ndarray, weights: np.ndarray, *, pairs: int = PAIRS, seed: int = 0) -> np.ndarray:
+def draw_pairs(cases: np.ndarray, weights: np.ndarray, *, pairs: int, seed: int = 0) -> np.ndarray:
     """Return pairs of lesions of different cases, (pairs, 2); each lesion's chance is its weight.
 
     Raises:
@@ -54,7 +54,7 @@ def diversity(windows: np.ndarray, cases: np.ndarray, drawn: Drawn, *, seed: int
         drawn: the set; pairs are drawn by its weights.
         seed: draws the pairs.
     """
-    pairs = draw_pairs(cases, drawn.weights, seed=seed)
+    pairs = draw_pairs(cases, drawn.weights, pairs=PAIRS, seed=seed)
     values = similarities(windows, pairs)
     # Pairs were drawn by the weights already: a draw counts how often cases came, and no more.
     times = np.divide(drawn.draws, drawn.weights, out=np.zeros_like(drawn.draws), where=drawn.weights > 0)
