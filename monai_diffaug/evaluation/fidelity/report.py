@@ -99,7 +99,7 @@ def page(found: Fidelity, settings: Mapping[str, Any]) -> list[str]:
         "## What the gate does",
         "",
         f"Planned lesions: {', '.join(f'{n} {name}' for name, n in found.figures['gate']['counts'].items())}.",
-        "Wasserstein distances are in standard deviations of the second set. Near 0 the intervals of both distances lie",
+        "Wasserstein distances are in standard deviations of the second set. Near 0 the intervals of both lie",
         "too high: the yardstick tells what is nothing. Looks are of what was painted and decoded.",
         "",
         *_table(("comparison", "fact", "medians", "KS", "Wasserstein"), _shifts(found.figures["gate"])),
