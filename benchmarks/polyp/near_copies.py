@@ -23,10 +23,10 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.polyp import common, pictures
-from benchmarks.polyp.crops import flattened, lesion_crop, nearest, turns
 from benchmarks.polyp.painting import delivered_unit
 from monai_diffaug import AbnormalitySynthesizer
 from monai_diffaug.engines.lesions import LabelledCases
+from monai_diffaug.evaluation.fidelity.crops import flattened, lesion_crop, nearest, turns
 from monai_diffaug.synthesis import NearCopies
 from monai_diffaug.synthesis.sites import Site
 

@@ -21,7 +21,7 @@ from benchmarks.polyp import common
 from benchmarks.polyp.acceptance import paint
 from benchmarks.polyp.auditor import delivered_sites
 from benchmarks.polyp.painting import delivered_unit
-from benchmarks.polyp.rims import detail_ratio, edge_slope, matched_median, seam
+from monai_diffaug.evaluation.fidelity.rims import detail_ratio, edge_slope, matched_median, seam
 from monai_diffaug.synthesis.sites import Site
 
 

@@ -15,13 +15,11 @@ from benchmarks import sampling
 from benchmarks.polyp import (
     against_diffusers,
     common,
-    crops,
     near_copies,
     obedience,
     pictures,
     preserve,
     rim,
-    rims,
     rival,
     sheet,
 )
@@ -30,6 +28,7 @@ from benchmarks.polyp.stages import Stopwatch, stages_of
 from monai_diffaug.engines.bank import LatentBatches, encode_windows
 from monai_diffaug.engines.training import Pace
 from monai_diffaug.engines.windows import TrainingWindow
+from monai_diffaug.evaluation.fidelity import crops, rims
 from monai_diffaug.generation.cases import find_cases
 from monai_diffaug.networks.passes import DenoiserPass
 from monai_diffaug.synthesis import NearCopies, NetworkValidator, QualityGate
