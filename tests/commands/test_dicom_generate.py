@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -112,8 +113,6 @@ def test_volumes_go_the_same_way(tmp_path: Path) -> None:
 
 
 def test_resumed_is_as_if_never_stopped(made: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(made, tmp_path / "copy")
     output = tmp_path / "copy" / "out"
     shutil.rmtree(output / "dicom" / exported(output)[-1]["id"])
@@ -123,6 +122,28 @@ def test_resumed_is_as_if_never_stopped(made: Path, tmp_path: Path) -> None:
     assert same(left, right)
     folders = [sorted(path.name for path in (one / "dicom").iterdir()) for one in (output, made / "out")]
     assert folders[0] == folders[1]
+
+
+def export(folder: Path, *more: str) -> int:
+    """Export the run below a folder again."""
+    output = folder / "out"
+    places = [f"--{name}={output / name}" for name in ("imported", "generated")]
+    places += [f"--input={folder / 'in'}", f"--output={output / 'dicom'}", f"--site-secret={folder / 'secret'}"]
+    return main(["dicom", "export", *places, *more])
+
+
+@pytest.mark.parametrize("lost", ["line", "half a line", "folder", "all"])
+def test_the_mapping_is_whole_wherever_an_export_was_killed(made: Path, tmp_path: Path, lost: str) -> None:
+    shutil.copytree(made, tmp_path / "copy")
+    output = tmp_path / "copy" / "out"
+    path, before = output / "generated" / "exported.jsonl", exported(output)
+    lines = path.read_bytes().splitlines(keepends=True)
+    left = {"line": b"".join(lines[:-1]), "half a line": b"".join(lines)[:-9], "all": b"", "folder": b"".join(lines)}
+    path.write_bytes(left[lost])
+    if lost == "folder":
+        shutil.rmtree(output / "dicom" / before[-1]["id"])
+    assert export(tmp_path / "copy") == 0
+    assert exported(output) == before and len(before) > 1
 
 
 def test_images_with_writing_are_left_out_before_anything_is_painted(
