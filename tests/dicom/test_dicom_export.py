@@ -431,6 +431,14 @@ class TestSiteSecret:
         assert one.uid("a") == two.uid("a") and path.stat().st_mode & 0o777 == 0o600
         assert str(one.uid("a")).startswith("2.25.") and len(str(one.uid("a"))) <= 64
 
+    def test_first_runs_at_once_end_with_one_secret(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path, exists = tmp_path / "secret", Path.exists
+        first = SiteSecret.from_file(path)
+        # What a run sees that looked before the first one wrote.
+        monkeypatch.setattr(Path, "exists", lambda one: one != path and exists(one))
+        assert SiteSecret.from_file(path).uid("a") == first.uid("a")
+        assert [one.name for one in tmp_path.iterdir()] == ["secret"]
+
     def test_what_others_can_read_is_no_secret(self, tmp_path: Path) -> None:
         path = tmp_path / "secret"
         path.write_bytes(b"x" * 32)
