@@ -42,9 +42,22 @@ def add_marks(parser: argparse.ArgumentParser) -> None:
     arg("--pairs", type=Path, metavar="DIR", help="write a de-identified copy of each source there")
 
 
+def check_pairs(args: argparse.Namespace) -> None:
+    """Raise ValueError where the copies of real images would lie among synthetic ones, or these among them."""
+    if args.pairs is None:
+        return
+    pairs, output = args.pairs.resolve(), args.output.resolve()
+    if pairs.is_relative_to(output) or output.is_relative_to(pairs):
+        raise ValueError(
+            f"--pairs {args.pairs} and --output {args.output} lie one in the other; give --pairs a folder of its own: "
+            "its pixels are a patient's"
+        )
+
+
 def run(args: argparse.Namespace) -> int:
     """Export a run and say what became of it: 0 all of it, 1 some samples were refused."""
     need_dicom()
+    check_pairs(args)
     return export_run(args, args.input, args.imported, args.generated, args.output)
 
 

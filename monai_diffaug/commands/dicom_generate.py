@@ -28,6 +28,7 @@ def add(subcommands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Import, generate and export; return the first exit code that is not 0."""
     dicom_import.need_dicom()
+    dicom_export.check_pairs(args)
     imported, generated, dicom = (args.output / name for name in FOLDERS)
     codes = [_begin(args, imported)]
     order = argparse.Namespace(**vars(args), images=_usable(args, imported), labels=None, regions=None, dry_run=False)

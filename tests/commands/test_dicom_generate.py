@@ -165,6 +165,16 @@ class TestOneSentence:
         assert run(tmp_path / "in", tmp_path / "out") == 2
         assert "choose with --series" in capsys.readouterr().err
 
+    @pytest.mark.parametrize("pairs", ["out", "out/pairs", "."])
+    def test_pairs_among_the_output(self, tmp_path: Path, capsys: pytest.CaptureFixture[str], pairs: str) -> None:
+        (tmp_path / "in").mkdir()
+        assert run(tmp_path / "in", tmp_path / "out", "--pairs", str(tmp_path / pairs)) == 2
+        places = [f"--{name}={tmp_path / name}" for name in ("imported", "generated", "input")]
+        command = ["dicom", "export", *places, f"--output={tmp_path / 'out'}", f"--pairs={tmp_path / pairs}"]
+        assert main(command) == 2
+        assert capsys.readouterr().err.count("give --pairs a folder of its own") == 2
+        assert not (tmp_path / "out").exists()
+
     def test_synthetic_on_synthetic(self, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(made / "out" / "dicom", tmp_path / "out") == 2
         assert "synthetic" in capsys.readouterr().err and not (tmp_path / "out" / "dicom").exists()
