@@ -51,7 +51,7 @@ class Audit:
     peer: str
 
     def __post_init__(self) -> None:
-        if not self.operator or not self.operator.isprintable():
+        if not self.operator.strip() or not self.operator.isprintable():
             raise ValueError("the audit log needs to know who acts: give --operator NAME, or operator in the file")
 
     def __call__(self, action: str, address: Address, outcome: str, sha256: str = "") -> None:
