@@ -165,6 +165,20 @@ class TestOneSentence:
         assert run(tmp_path / "in", tmp_path / "out") == 2
         assert "choose with --series" in capsys.readouterr().err
 
+    @pytest.mark.parametrize("more", [(), ("--burned-in-checked",)])
+    def test_a_volume_that_cannot_be_exported(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...]
+    ) -> None:
+        slices = phantoms.ct_series()
+        for one in slices:
+            one.Modality = "PT"
+            one.SOPClassUID = one.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.128"
+        phantoms.write(slices, tmp_path / "in")
+        assert run(tmp_path / "in", tmp_path / "out", *RANGE, *more) == 2
+        said = capsys.readouterr().err
+        assert f"series {phantoms.ROOT}.1.1 is a volume" in said and "only CT and MR" in said
+        assert not (tmp_path / "out" / "generated").exists()
+
     @pytest.mark.parametrize("pairs", ["out", "out/pairs", "."])
     def test_pairs_among_the_output(self, tmp_path: Path, capsys: pytest.CaptureFixture[str], pairs: str) -> None:
         (tmp_path / "in").mkdir()
