@@ -109,15 +109,16 @@ def _export(
     from monai_diffaug.dicom.export import Painted
     from monai_diffaug.dicom.sources import painted_over
     from monai_diffaug.generation.files import read_label, read_map, split_suffix
+    from monai_diffaug.synthesis.provenance import AbnormalityRecord
 
     name = split_suffix(PurePosixPath(line["source"]).name)[0]
     source = sources.image(name)
     spatial = source.stored.shape[1:]
-    image = painted_over(
-        source, _numbers(imported / line["source"]), _numbers(generated / line["image"]), sources.told(name)
-    )
-    mask, label = read_map(generated / line["mask"], spatial), read_label(generated / line["label"], spatial).array
     painted = [one for one in line["abnormalities"] if one["attempts"][-1]["accepted"]]
+    windows = [AbnormalityRecord.from_json(one).window for one in painted]
+    before, after = _numbers(imported / line["source"]), _numbers(generated / line["image"])
+    image = painted_over(source, before, after, sources.told(name), windows)
+    mask, label = read_map(generated / line["mask"], spatial), read_label(generated / line["label"], spatial).array
     masks = {one["class"]: mask & (label == one["value"]) for one in painted}
     exporter(source, Painted(image, masks, line), folder)
 

@@ -146,6 +146,26 @@ def test_the_mapping_is_whole_wherever_an_export_was_killed(made: Path, tmp_path
     assert exported(output) == before and len(before) > 1
 
 
+def test_pixels_changed_elsewhere_are_refused(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    shutil.copytree(made, tmp_path / "copy")
+    output = tmp_path / "copy" / "out"
+    shutil.rmtree(output / "dicom")
+    line = next(one for one in manifest(output / "generated") if one["accepted"])
+    origin, shape = (line["abnormalities"][0]["window"][key] for key in ("origin", "shape"))
+    corner = [0 if o > 0 else n - 1 for o, n in zip(origin, (96, 112), strict=True)]
+    if all(o <= c < o + s for o, c, s in zip(origin, corner, shape, strict=True)):
+        pytest.skip("the window covers the frame")
+    path = output / "generated" / line["image"]
+    pixels = np.asarray(Image.open(path)).copy()
+    pixels[tuple(corner)] ^= 1
+    Image.fromarray(pixels).save(path)
+    assert export(tmp_path / "copy") == 1
+    assert "1 pixels differ from the source" in capsys.readouterr().err
+    assert not (output / "dicom" / line["id"]).exists()
+
+
 def test_images_with_writing_are_left_out_before_anything_is_painted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
