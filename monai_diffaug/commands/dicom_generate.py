@@ -28,6 +28,7 @@ def add(subcommands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Import, generate and export; return the first exit code that is not 0."""
     dicom_import.need_dicom()
+    dicom_export.check_pairs(args)
     imported, generated, dicom = (args.output / name for name in FOLDERS)
     codes = [_begin(args, imported)]
     order = argparse.Namespace(**vars(args), images=_usable(args, imported), labels=None, regions=None, dry_run=False)
@@ -41,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
 def _usable(args: argparse.Namespace, imported: Path) -> Path:
     """Return a datalist of the images that may be exported later: nothing is painted into the others in vain."""
     from monai_diffaug.configs import write_json
+    from monai_diffaug.dicom.derived import check_kind
     from monai_diffaug.dicom.export import check_writing
     from monai_diffaug.dicom.sources import Sources
     from monai_diffaug.generation.files import split_suffix
@@ -48,18 +50,21 @@ def _usable(args: argparse.Namespace, imported: Path) -> Path:
     lists = sorted(imported.glob("datalist*.json"))
     if len(lists) != 1:
         raise ValueError(f"{args.input} holds frames and volumes; one bundle takes one of them: choose with --series")
-    if args.burned_in_checked:
-        return lists[0]
     listed, sources, kept = json.loads(lists[0].read_text("utf-8")), Sources(args.input, imported / "sidecars"), []
     for case in listed["training"]:
         try:
-            check_writing(sources.image(split_suffix(Path(case["image"]).name)[0]))
+            source = sources.image(split_suffix(Path(case["image"]).name)[0])
+            check_kind(source)
+            if not args.burned_in_checked:
+                check_writing(source)
         except ValueError as error:
             print(f"refused {case['image']}: {error}", file=sys.stderr)
         else:
             kept.append(case)
     if not kept:
-        raise ValueError("every image may hold burned-in writing; look at them, then say so: --burned-in-checked")
+        raise ValueError(
+            f"no image of {args.input} could be exported later, so none is painted; the reasons stand above"
+        )
     write_json(checked := imported / "checked.json", {**listed, "training": kept})
     return checked
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ def run(args: argparse.Namespace) -> int:
     from monai_diffaug.dicom.outgoing import find_outgoing
 
     settings = settings_of(args, args.to)
-    if args.rate is not None and args.rate <= 0:
-        raise ValueError(f"--rate must be above 0 objects a second, got {args.rate:g}")
+    if args.rate is not None and not 0 < args.rate < math.inf:
+        raise ValueError(f"--rate must be a finite number above 0, in objects a second, got {args.rate:g}")
     batch = find_outgoing(args.folder)
     size = sum(one.size for one in batch) / 1e6
     series = len({one.address.series for one in batch})

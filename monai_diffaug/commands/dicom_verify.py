@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare, and say how it went."""
     from monai_diffaug.dicom.outgoing import Outgoing, find_outgoing
-    from monai_diffaug.dicom.transfer import verify
+    from monai_diffaug.dicom.transfer import studies_of, verify
 
     batch = find_outgoing(args.folder)
     wrong: dict[str, str] = {}
@@ -37,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
             if reason:
                 wrong[one.address.instance] = reason
 
-        verify(batch, at.peer, report, at.retries)
+        with at.audit.action("verify", *studies_of(batch)):
+            verify(batch, at.peer, report, at.retries)
     print(f"{len(batch) - len(wrong)} of {len(batch)} objects came back equal from {args.at}")
     for instance, reason in wrong.items():
         print(f"failed {instance}: {reason}")

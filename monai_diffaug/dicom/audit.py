@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from monai_diffaug.dicom.peers import Address
+from monai_diffaug.dicom.peers import Address, PeerError
 
 ONE_OBJECT = ("sent", "equal", "written")
 """Outcomes of one object among many: such lines are handed to the system, and on disk with the next other one."""
@@ -51,10 +51,10 @@ class Audit:
     peer: str
 
     def __post_init__(self) -> None:
-        if not self.operator or not self.operator.isprintable():
+        if not self.operator.strip() or not self.operator.isprintable():
             raise ValueError("the audit log needs to know who acts: give --operator NAME, or operator in the file")
 
-    def __call__(self, action: str, address: Address, outcome: str, sha256: str = "") -> None:
+    def __call__(self, action: str, address: Address, outcome: str, sha256: str = "", reason: str = "") -> None:
         """Write one line.
 
         Args:
@@ -62,6 +62,7 @@ class Audit:
             address: of what.
             outcome: a word, ``begun``, ``done``, ``sent``, ``equal``, ``failed``...
             sha256: of the file, where there is one.
+            reason: why it failed, where that is known.
         """
         record: dict[str, object] = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -73,15 +74,20 @@ class Audit:
             "instance": address.instance,
             "outcome": outcome,
         }
-        append_line(self.path, record | ({"sha256": sha256} if sha256 else {}), sync=outcome not in ONE_OBJECT)
+        more = {"sha256": sha256, "reason": reason}
+        append_line(self.path, record | {key: one for key, one in more.items() if one}, sync=outcome not in ONE_OBJECT)
 
     @contextmanager
-    def action(self, action: str, address: Address) -> Iterator[None]:
-        """Write that an action has begun before anything is done, and how it ended."""
-        self(action, address, "begun")
+    def action(self, action: str, *addresses: Address) -> Iterator[None]:
+        """Write that an action has begun before anything is done, and how it ended; of errors only a peer's text."""
+        for address in addresses:
+            self(action, address, "begun")
         try:
             yield
-        except BaseException:
-            self(action, address, "failed")
+        except BaseException as error:
+            reason = str(error) if isinstance(error, PeerError) else type(error).__name__
+            for address in addresses:
+                self(action, address, "failed", reason=reason)
             raise
-        self(action, address, "done")
+        for address in addresses:
+            self(action, address, "done")

@@ -40,15 +40,21 @@ def derived_images(image: DicomImage, stored: np.ndarray, sample: Sample) -> lis
         sample: what is told.
 
     Raises:
-        BadDicom: for a volume that is neither CT nor MR: no other object here tells where its slices lie.
+        BadDicom: as ``check_kind``.
     """
     kind = target_class(image.planes[0].header)
-    if len(image.planes) > 1 and kind not in (CTImageStorage, MRImageStorage):
-        raise BadDicom(
-            f"series {image.series_uid} is a volume of {image.planes[0].header.SOPClassUID.name}; only CT and MR "
-            "volumes can be exported: take it frame by frame"
-        )
+    check_kind(image)
     return [_plane(plane, image.plane_pixels(stored, k), k + 1, kind, sample) for k, plane in enumerate(image.planes)]
+
+
+def check_kind(image: DicomImage) -> None:
+    """Raise BadDicom for a volume that is neither CT nor MR: no other object here tells where its slices lie."""
+    header = image.planes[0].header
+    if len(image.planes) > 1 and target_class(header) not in (CTImageStorage, MRImageStorage):
+        raise BadDicom(
+            f"series {image.series_uid} is a volume of {header.SOPClassUID.name}; only CT and MR volumes can be "
+            "exported: take it frame by frame"
+        )
 
 
 def _plane(plane: Plane, pixels: np.ndarray, number: int, kind: UID, sample: Sample) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -43,9 +44,7 @@ class SiteSecret:
             ValueError: where others may read it, or it is too short.
         """
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(secrets.token_bytes(SECRET_BYTES))
+            _make_secret(path)
         if path.stat().st_mode & 0o077:
             raise ValueError(f"{path} may be read by others, so it is no secret; run: chmod 600 {path}")
         return cls(path.read_bytes())
@@ -62,6 +61,20 @@ class SiteSecret:
     def patient_id(self, source_id: str, issuer: str) -> str:
         """Return the synthetic patient that all samples from one real patient belong to."""
         return PATIENT_PREFIX + self.digest("patient", source_id, issuer)[:16].upper()
+
+
+def _make_secret(path: Path) -> None:
+    """Write a secret that appears whole; of several processes that do so at once the first one's stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(SECRET_BYTES))
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def default_secret_file() -> Path:

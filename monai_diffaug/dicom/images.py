@@ -52,10 +52,24 @@ class Plane:
         return (self.slope * upright + self.intercept).astype(np.float32)
 
     def to_stored(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """Return what to store for modality values: rounded, clipped to the stored bits, in the stored sense."""
+        """Return what to store for modality values: rounded, clipped to the stored bits, in the stored sense.
+
+        What would be a number that stands for padding, which viewers leave blank, becomes the next one that does not.
+        """
         upright = np.rint((values.astype(np.float64) - self.intercept) / self.slope)
         stored = sum(self.limits) - upright if self.inverted else upright
-        return np.clip(stored, *self.limits).astype(dtype)
+        return self._beside_padding(np.clip(stored, *self.limits)).astype(dtype)
+
+    def _beside_padding(self, stored: np.ndarray) -> np.ndarray:
+        """Return stored numbers with those of padding moved to its nearer end, where the stored bits reach so far."""
+        if self.padding is None:
+            return stored
+        (low, high), (least, most) = self.padding, self.limits
+        ends = [end for end in (low - 1, high + 1) if least <= end <= most]
+        if not ends:
+            return stored
+        nearer = np.where(np.abs(stored - ends[0]) <= np.abs(stored - ends[-1]), ends[0], ends[-1])
+        return np.where((stored >= low) & (stored <= high), nearer, stored)
 
     @property
     def meaning(self) -> tuple[float, float, bool]:
@@ -115,7 +129,8 @@ class DicomImage:
     def quantise(self) -> Callable[[np.ndarray], np.ndarray] | None:
         """Rounds painted values to what can be stored; None for colour, and where slices differ in their rescaling."""
         first = self.planes[0]
-        if self.stored.shape[0] > 1 or any(plane.meaning != first.meaning for plane in self.planes):
+        alike = all((plane.meaning, plane.padding) == (first.meaning, first.padding) for plane in self.planes)
+        if self.stored.shape[0] > 1 or not alike:
             return None
         return lambda values: first.values(first.to_stored(values, self.stored.dtype))
 

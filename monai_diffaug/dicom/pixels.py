@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from pydicom.dataelem import DataElement
@@ -15,6 +16,7 @@ from monai_diffaug.dicom.grouping import DicomFile
 from monai_diffaug.dicom.images import BadDicom, Plane
 
 LARGEST = 2**30  # numbers in one image, before anything is decoded; four times a whole-body CT
+LARGEST_SERIES = 2**32  # numbers in all frames of a series, which are held at once: 690 colour pictures of full HD
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
 EXTENDED = "1.2.840.10008.1.2.4.51"
@@ -73,6 +75,19 @@ def check_size(numbers: int, name: str) -> None:
     """Raise BadDicom for an image that no machine should try to decode."""
     if numbers > LARGEST:
         raise BadDicom(f"{name} asks for {numbers:,} numbers, more than {LARGEST:,}; crop it, or leave frames out")
+
+
+def check_frames(files: Sequence[DicomFile]) -> None:
+    """Raise BadDicom for a series whose frames together are more than should be held at once, before any is decoded."""
+    sizes = [
+        int(one.header.Rows) * int(one.header.Columns) * frames_of(one.header) * (3 if is_colour(one.header) else 1)
+        for one in files
+    ]
+    if sum(sizes) > LARGEST_SERIES:
+        raise BadDicom(
+            f"the {len(files)} files of the series of {files[0].name} hold {sum(sizes):,} numbers, more than "
+            f"{LARGEST_SERIES:,}; take it in parts, each from a folder of its own"
+        )
 
 
 def decode(file: DicomFile) -> np.ndarray:

@@ -13,7 +13,16 @@ from monai_diffaug.dicom.enhanced import is_enhanced, unpacked
 from monai_diffaug.dicom.geometry import Place, grid_of, has_geometry, place_of, split_places
 from monai_diffaug.dicom.grouping import DicomFile, Series, list_folder
 from monai_diffaug.dicom.images import BadDicom, DicomImage, Plane
-from monai_diffaug.dicom.pixels import check_pixels, check_range, check_size, decode, frames_of, is_colour, plane_of
+from monai_diffaug.dicom.pixels import (
+    check_frames,
+    check_pixels,
+    check_range,
+    check_size,
+    decode,
+    frames_of,
+    is_colour,
+    plane_of,
+)
 
 __all__ = ["read_series"]
 
@@ -121,6 +130,7 @@ def _equal(one: DicomFile, other: DicomFile) -> bool:
 def _frames(flat: Sequence[Sequence[Single]], notes: tuple[str, ...]) -> list[DicomImage]:
     """Return one image a frame, files in the order of their instance numbers."""
     images = []
+    check_frames([group[0][0] for group in flat])
     for group in sorted(flat, key=_number):
         file = group[0][0]
         arrays = decode(file)

@@ -24,6 +24,7 @@ TOML, for example::
 from __future__ import annotations
 
 import ipaddress
+import math
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -49,8 +50,12 @@ class Limits:
     megabytes_per_second: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.timeout <= 0 or self.attempts < 1 or min(self.objects_per_second, self.megabytes_per_second) < 0:
-            raise ValueError("timeout must be above 0 seconds, attempts at least 1, rates 0 (no limit) or more")
+        rates = (self.objects_per_second, self.megabytes_per_second)
+        finite = all(math.isfinite(one) for one in (self.timeout, *rates))
+        if not finite or self.timeout <= 0 or self.attempts < 1 or min(rates) < 0:
+            raise ValueError(
+                "timeout must be above 0 seconds, attempts at least 1, rates 0 (no limit) or more, all of them finite"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +186,9 @@ def load_settings(path: Path, name: str) -> Settings:
         refuse_readable_by_others(path, "a password or token")
     if name not in peers:
         raise ValueError(f"{path} knows no peer {name!r}; it has {', '.join(sorted(peers)) or 'none'}")
-    if not isinstance(table.get("audit_log"), str):
+    if not isinstance(operator := table.get("operator", ""), str):
+        raise ValueError(f"{path}: operator must be a name in quotes, got {type(operator).__name__}")
+    if not isinstance(table.get("audit_log"), str) or not table["audit_log"]:
         raise ValueError(f"{path} must name an audit_log, the file that every action is written to")
     log = path.parent / Path(table["audit_log"]).expanduser()
     return Settings(_peer(dict(peers[name]), name, path), log, table.get("operator"))

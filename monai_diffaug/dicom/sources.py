@@ -13,6 +13,7 @@ from monai_diffaug.dicom.grouping import list_folder
 from monai_diffaug.dicom.images import BadDicom, DicomImage
 from monai_diffaug.dicom.reader import read_series
 from monai_diffaug.dicom.sidecar import check_sidecar
+from monai_diffaug.synthesis.window import Window
 
 
 class Sources:
@@ -61,18 +62,32 @@ class Sources:
         return self._kept[1]
 
 
-def painted_over(image: DicomImage, before: np.ndarray, after: np.ndarray, told: dict[str, Any]) -> np.ndarray:
+def painted_over(
+    image: DicomImage, before: np.ndarray, after: np.ndarray, told: dict[str, Any], windows: Sequence[Window]
+) -> np.ndarray:
     """Return ``image.image`` with what was painted in an imported file.
 
     Args:
         image: the original.
         before, after: numbers of the imported file and of the painted one, (C, *spatial).
         told: the sidecar, for what the numbers mean.
+        windows: where the sample's record says that was painted.
+
+    Raises:
+        BadDicom: when shapes differ, or pixels changed where nothing was painted.
     """
     if before.shape != image.stored.shape or after.shape != before.shape:
         raise BadDicom(
             f"series {image.series_uid} has shape {image.stored.shape}, its imported and painted files {before.shape} "
             f"and {after.shape}; import it again"
+        )
+    astray = (after != before).any(0)
+    for window in windows:
+        astray[window.inside(astray.shape)] = False
+    if astray.any():
+        raise BadDicom(
+            f"series {image.series_uid}: {int(astray.sum()):,} pixels differ from the source where the record says "
+            "that nothing was painted; the painted file was changed, make the sample again"
         )
     values = after.astype(np.float64) * told["scale"] + told["offset"]
     return np.where(after != before, values, image.image).astype(image.image.dtype)

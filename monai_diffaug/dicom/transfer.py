@@ -50,9 +50,20 @@ def push(
     """
     if not batch:
         raise ValueError("there is nothing to send")
-    studies = sorted({one.address.study for one in batch})
-    for study in studies:
-        audit("push", Address(study), "begun")
+    with audit.action("push", *studies_of(batch)):
+        so_far = _send(batch, peer, journal, audit, pace, retries)
+        return _read_back(batch, peer, journal, audit, so_far, retries)
+
+
+def studies_of(batch: Sequence[Outgoing]) -> list[Address]:
+    """Return the studies of a batch."""
+    return [Address(study) for study in sorted({one.address.study for one in batch})]
+
+
+def _send(
+    batch: Sequence[Outgoing], peer: Peer, journal: Journal, audit: Audit, pace: Pace, retries: Retries
+) -> Pushed:
+    """Send what is not there yet."""
     sent, failed = 0, {}
     for one in batch:
         if journal.state(one) in ("sent", "equal"):
@@ -71,10 +82,7 @@ def push(
         else:
             sent += 1
             _note(journal, audit, one, "sent")
-    pushed = _read_back(batch, peer, journal, audit, Pushed(sent, 0, failed), retries)
-    for study in studies:
-        audit("push", Address(study), "done")
-    return pushed
+    return Pushed(sent, 0, failed)
 
 
 def _read_back(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -112,8 +113,6 @@ def test_volumes_go_the_same_way(tmp_path: Path) -> None:
 
 
 def test_resumed_is_as_if_never_stopped(made: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(made, tmp_path / "copy")
     output = tmp_path / "copy" / "out"
     shutil.rmtree(output / "dicom" / exported(output)[-1]["id"])
@@ -123,6 +122,48 @@ def test_resumed_is_as_if_never_stopped(made: Path, tmp_path: Path) -> None:
     assert same(left, right)
     folders = [sorted(path.name for path in (one / "dicom").iterdir()) for one in (output, made / "out")]
     assert folders[0] == folders[1]
+
+
+def export(folder: Path, *more: str) -> int:
+    """Export the run below a folder again."""
+    output = folder / "out"
+    places = [f"--{name}={output / name}" for name in ("imported", "generated")]
+    places += [f"--input={folder / 'in'}", f"--output={output / 'dicom'}", f"--site-secret={folder / 'secret'}"]
+    return main(["dicom", "export", *places, *more])
+
+
+@pytest.mark.parametrize("lost", ["line", "half a line", "folder", "all"])
+def test_the_mapping_is_whole_wherever_an_export_was_killed(made: Path, tmp_path: Path, lost: str) -> None:
+    shutil.copytree(made, tmp_path / "copy")
+    output = tmp_path / "copy" / "out"
+    path, before = output / "generated" / "exported.jsonl", exported(output)
+    lines = path.read_bytes().splitlines(keepends=True)
+    left = {"line": b"".join(lines[:-1]), "half a line": b"".join(lines)[:-9], "all": b"", "folder": b"".join(lines)}
+    path.write_bytes(left[lost])
+    if lost == "folder":
+        shutil.rmtree(output / "dicom" / before[-1]["id"])
+    assert export(tmp_path / "copy") == 0
+    assert exported(output) == before and len(before) > 1
+
+
+def test_pixels_changed_elsewhere_are_refused(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    shutil.copytree(made, tmp_path / "copy")
+    output = tmp_path / "copy" / "out"
+    shutil.rmtree(output / "dicom")
+    line = next(one for one in manifest(output / "generated") if one["accepted"])
+    origin, shape = (line["abnormalities"][0]["window"][key] for key in ("origin", "shape"))
+    corner = [0 if o > 0 else n - 1 for o, n in zip(origin, (96, 112), strict=True)]
+    if all(o <= c < o + s for o, c, s in zip(origin, corner, shape, strict=True)):
+        pytest.skip("the window covers the frame")
+    path = output / "generated" / line["image"]
+    pixels = np.asarray(Image.open(path)).copy()
+    pixels[tuple(corner)] ^= 1
+    Image.fromarray(pixels).save(path)
+    assert export(tmp_path / "copy") == 1
+    assert "1 pixels differ from the source" in capsys.readouterr().err
+    assert not (output / "dicom" / line["id"]).exists()
 
 
 def test_images_with_writing_are_left_out_before_anything_is_painted(
@@ -143,6 +184,30 @@ class TestOneSentence:
         frames(volume(tmp_path / "in"))
         assert run(tmp_path / "in", tmp_path / "out") == 2
         assert "choose with --series" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("more", [(), ("--burned-in-checked",)])
+    def test_a_volume_that_cannot_be_exported(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...]
+    ) -> None:
+        slices = phantoms.ct_series()
+        for one in slices:
+            one.Modality = "PT"
+            one.SOPClassUID = one.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.128"
+        phantoms.write(slices, tmp_path / "in")
+        assert run(tmp_path / "in", tmp_path / "out", *RANGE, *more) == 2
+        said = capsys.readouterr().err
+        assert f"series {phantoms.ROOT}.1.1 is a volume" in said and "only CT and MR" in said
+        assert not (tmp_path / "out" / "generated").exists()
+
+    @pytest.mark.parametrize("pairs", ["out", "out/pairs", "."])
+    def test_pairs_among_the_output(self, tmp_path: Path, capsys: pytest.CaptureFixture[str], pairs: str) -> None:
+        (tmp_path / "in").mkdir()
+        assert run(tmp_path / "in", tmp_path / "out", "--pairs", str(tmp_path / pairs)) == 2
+        places = [f"--{name}={tmp_path / name}" for name in ("imported", "generated", "input")]
+        command = ["dicom", "export", *places, f"--output={tmp_path / 'out'}", f"--pairs={tmp_path / pairs}"]
+        assert main(command) == 2
+        assert capsys.readouterr().err.count("give --pairs a folder of its own") == 2
+        assert not (tmp_path / "out").exists()
 
     def test_synthetic_on_synthetic(self, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(made / "out" / "dicom", tmp_path / "out") == 2

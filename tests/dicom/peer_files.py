@@ -13,6 +13,10 @@ WEB = {"kind": "dicomweb", "url": f"http://127.0.0.1:{HTTP}/dicom-web", "user": 
        "attempts": 3}  # fmt: skip
 
 
+def _toml(value: object) -> str:
+    return str(value) if isinstance(value, float) else json.dumps(value)
+
+
 def write_config(folder: Path, **changes: dict) -> Path:
     """Write peers ``dimse``, ``move`` and ``web``, with keys changed or, where None, left out; return the file.
 
@@ -30,7 +34,7 @@ def write_config(folder: Path, **changes: dict) -> Path:
         peers[name] = {key: value for key, value in (base | changed).items() if value is not None}
     lines = ['audit_log = "audit.jsonl"', 'operator = "tester"']
     for name, table in peers.items():
-        lines += [f"[peers.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+        lines += [f"[peers.{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
     path = folder / "peers.toml"
     path.write_text("\n".join(lines) + "\n")
     return path

@@ -295,6 +295,29 @@ def test_padding_stays_whatever_is_painted(tmp_path: Path) -> None:
     assert all((one.pixel_array[:, :20] == 0).all() and one.PixelPaddingValue == 0 for one in images)
 
 
+@pytest.mark.parametrize("inverted", [False, True])
+@pytest.mark.parametrize(("value", "limit"), [(0, None), (1000, 1003), (4095, 4000)])
+def test_nothing_painted_becomes_padding(tmp_path: Path, value: int, limit: int | None, inverted: bool) -> None:
+    made = phantoms.projection(inverted=inverted)
+    pixels = np.clip(made.pixel_array, 10, 900)
+    pixels[:, :3] = value
+    made.PixelPaddingValue, made.PixelData = value, pixels.astype(np.uint16).tobytes()
+    if limit is not None:
+        made.PixelPaddingRangeLimit = limit
+    phantoms.write(made, tmp_path / "in")
+    source = read_series(tmp_path / "in")[0]
+    low, high = sorted((value, value if limit is None else limit))
+    wanted, painted_at = source.image.copy(), (0, slice(5, 25), slice(5, 15))
+    wanted[painted_at] = source.planes[0].values(np.full((20, 10), (low + high) // 2))
+    stored = source.restored(wanted)
+    assert ((stored[painted_at] < low) | (stored[painted_at] > high)).all()
+    assert np.abs(stored[painted_at].astype(int) - (low + high) // 2).max() <= (high - low) // 2 + 1
+    rest = np.ones(stored.shape, bool)
+    rest[painted_at] = False
+    assert (stored[rest] == source.stored[rest]).all()
+    assert (source.quantise(wanted)[painted_at] == source.planes[0].values(stored[painted_at])).all()
+
+
 def test_the_watermark_is_seen_and_only_when_asked_for(source: DicomImage, tmp_path: Path) -> None:
     sample = painted(source)
     plain, _ = read_back(exporter()(source, sample, tmp_path / "plain"))
@@ -407,6 +430,14 @@ class TestSiteSecret:
         one, two = SiteSecret.from_file(path), SiteSecret.from_file(path)
         assert one.uid("a") == two.uid("a") and path.stat().st_mode & 0o777 == 0o600
         assert str(one.uid("a")).startswith("2.25.") and len(str(one.uid("a"))) <= 64
+
+    def test_first_runs_at_once_end_with_one_secret(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path, exists = tmp_path / "secret", Path.exists
+        first = SiteSecret.from_file(path)
+        # What a run sees that looked before the first one wrote.
+        monkeypatch.setattr(Path, "exists", lambda one: one != path and exists(one))
+        assert SiteSecret.from_file(path).uid("a") == first.uid("a")
+        assert [one.name for one in tmp_path.iterdir()] == ["secret"]
 
     def test_what_others_can_read_is_no_secret(self, tmp_path: Path) -> None:
         path = tmp_path / "secret"

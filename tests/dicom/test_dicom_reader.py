@@ -210,3 +210,15 @@ def test_files_that_come_with_pydicom(name, shape):
         assert image.stored.shape == shape
         if len(shape) == 3 and shape[0] == 1:
             np.testing.assert_array_equal(image.stored[0], pydicom.dcmread(path).pixel_array)
+
+
+def test_frames_of_a_series_are_held_within_a_bound(tmp_path, monkeypatch):
+    from monai_diffaug.dicom import BadDicom, pixels, reader
+
+    phantoms.write([phantoms.endoscopy(instance=number) for number in (1, 2, 3)], tmp_path)
+    monkeypatch.setattr(pixels, "LARGEST_SERIES", 3 * 36 * 50 * 3)
+    assert len(reader.read_series(tmp_path)) == 3
+    monkeypatch.setattr(pixels, "LARGEST_SERIES", 3 * 36 * 50 * 3 - 1)
+    monkeypatch.setattr(reader, "decode", None)  # nothing is decoded
+    with pytest.raises(BadDicom, match="take it in parts"):
+        reader.read_series(tmp_path)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from monai_diffaug.cli import main
 from monai_diffaug.dicom.audit import Audit
 from monai_diffaug.dicom.journal import Journal
 from monai_diffaug.dicom.outgoing import find_outgoing
@@ -91,7 +92,19 @@ def test_a_peer_that_keeps_failing_is_given_up(loopback, configured, tmp_path):
         assert store.calls == 4
         assert send().equal == 6
     outcomes = [json.loads(line)["outcome"] for line in send.audit.path.read_text().splitlines()]
-    assert outcomes.count("failed") == 1 and outcomes.count("equal") == 6
+    assert outcomes.count("failed") == 2 and outcomes.count("equal") == 6, "an object, and its study"
+
+
+def test_the_audit_log_tells_how_it_ended_where_nobody_answers(loopback, configured, tmp_path):
+    config = configured(dimse={"port": PORT, "attempts": 1})
+    send = make_sender(tmp_path, config, 2)
+    with pytest.raises(PeerError, match="nobody listens"):
+        send(attempts=1)
+    assert main(["dicom", "verify", str(tmp_path / "out"), "--at", "dimse", "--config", str(config)]) == 1
+    lines = [json.loads(line) for line in send.audit.path.read_text().splitlines()]
+    studies = [(one["action"], one["outcome"], one.get("reason", "")) for one in lines if not one["instance"]]
+    assert [one[:2] for one in studies] == [(a, o) for a in ("push", "verify") for o in ("begun", "failed")]
+    assert all("nobody listens" in reason for _, outcome, reason in studies if outcome == "failed")
 
 
 def test_a_journal_with_a_torn_line_is_of_use(loopback, configured, tmp_path):

@@ -57,6 +57,31 @@ def test_what_is_wrong_is_said(configured, peer, changes, said):
     assert "hidden" not in str(raised.value)
 
 
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize("key", ["timeout", "objects_per_second", "megabytes_per_second"])
+def test_limits_are_finite(configured, key, value):
+    with pytest.raises(ValueError, match="all of them finite"):
+        load_settings(configured(dimse={key: float(value)}, web={}), "dimse")
+
+
+@pytest.mark.parametrize("rate", ["nan", "inf", "0", "-1"])
+def test_a_rate_is_finite(configured, tmp_path, capsys, rate):
+    command = ["dicom", "push", str(tmp_path), "--to", "dimse", "--config", str(configured()), f"--rate={rate}"]
+    assert main(command) == 2
+    assert "--rate must be a finite number above 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("operator = 5", "operator must be a name in quotes, got int"), ('operator = "  "', "who acts")],
+)
+def test_who_acts_has_a_name(configured, tmp_path, capsys, line, said):
+    config = configured()
+    config.write_text(config.read_text().replace('operator = "tester"', line))
+    assert main(["dicom", "find", "dimse", "--echo", "--config", str(config)]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_files_that_others_may_read_hold_no_secrets(configured, tmp_path):
     config = configured()
     (tmp_path / "password").chmod(0o640)
