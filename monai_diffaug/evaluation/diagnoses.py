@@ -25,7 +25,7 @@ def diagnoses(results: Mapping[str, Any]) -> str:
     for num in sorted({cell["num"] for cell in results["cells"]}):
         block = Block(results, num)
         parts += [_diagnosis(block, arm) for arm in block.arms if _unchanged(block, arm)]
-    return "\n\n".join(["# Diagnoses", *parts]) if parts else ""
+    return "\n" + "\n\n".join(["# Diagnoses", *parts]) + "\n" if parts else ""
 
 
 def _unchanged(block: Block, arm: str) -> bool:
@@ -48,7 +48,7 @@ def _rows(block: Block, arm: str) -> list[Mapping[str, Any]]:
 
 def _diagnosis(block: Block, arm: str) -> str:
     rows = _rows(block, arm)
-    head = f"**{arm}, {block.num} images**: samples are accepted as usual, but small lesions are missed as before."
+    head = f"**{arm}, {block.num} images**: samples are accepted as usual, but it is not sure that small lesions are missed less."
     return "\n".join([head, *_against_auditor(rows), *_size_shift(block, arm, rows)])
 
 

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from pathlib import Path
 
 import pytest
 
 from tests.dicom.loopback import NoNetworkOfOurOwn, own_network
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_sockets_are_left():
+    """Collect what pynetdicom leaves of refused associations here, not in some later test that fails for it."""
+    yield
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "unclosed <(socket|ssl)", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(scope="module")
