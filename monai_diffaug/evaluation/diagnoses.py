@@ -48,7 +48,8 @@ def _rows(block: Block, arm: str) -> list[Mapping[str, Any]]:
 
 def _diagnosis(block: Block, arm: str) -> str:
     rows = _rows(block, arm)
-    head = f"**{arm}, {block.num} images**: samples are accepted as usual, but it is not sure that small lesions are missed less."
+    head = f"**{arm}, {block.num} images**: samples are accepted as usual, "
+    head += "but it is not sure that small lesions are missed less."
     return "\n".join([head, *_against_auditor(rows), *_size_shift(block, arm, rows)])
 
 
