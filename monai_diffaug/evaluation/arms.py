@@ -54,8 +54,7 @@ class Arm:
 
     Args:
         name: what the command line and tables call it.
-        synthetic: the set that is mixed in, None = real images alone.
-        share: probability that an item is a synthetic one; None = its share of all images.
+        synthetic: the set that is mixed in by its share of all images, None = real images alone.
         copy_paste: real lesions of the cohort are pasted into half of the items.
         carve_mix: regions around real lesions are put into half of the items.
         first: synthetic images alone in the first half of the steps, real ones alone in the second.
@@ -64,7 +63,6 @@ class Arm:
 
     name: str
     synthetic: Synthetic | None = None
-    share: float | None = None
     copy_paste: bool = False
     carve_mix: bool = False
     first: bool = False

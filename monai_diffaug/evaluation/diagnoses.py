@@ -34,12 +34,8 @@ def _unchanged(block: Block, arm: str) -> bool:
     if not rows or not block.comparable(arm, RIVALS[0]):
         return False
     rate = sum(row["accepted"] for row in rows) / sum(row["attempts"] for row in rows)
-    changes = [block.against(_small(block), arm, RIVALS[0], test) for test in block.tests]
+    changes = [block.against(test.small, arm, RIVALS[0], test) for test in block.tests]
     return NORMAL[0] <= rate <= NORMAL[1] and all(not change.high < 0 for change in changes)
-
-
-def _small(block: Block) -> str:
-    return next(name for name in list(block.tests[0].bins())[3:])
 
 
 def _rows(block: Block, arm: str) -> list[Mapping[str, Any]]:
@@ -83,9 +79,6 @@ def _size_shift(block: Block, arm: str, rows: Sequence[Mapping[str, Any]]) -> li
     if not len(passed) or not len(real):
         return []
     cut = np.quantile(real, 1 / 3)
-    thirds = [f"{name}: {np.median(one):.0f}, {(one < cut).mean():.0%}" for name, one in _named(planned, passed, real)]
+    named = (("planned", planned), ("accepted", passed), ("real in the cohort", real))
+    thirds = [f"{name}: {np.median(one):.0f}, {(one < cut).mean():.0%}" for name, one in named]
     return [f"- Sizes (median extent, share below the smallest third of real ones): {'; '.join(thirds)}."]
-
-
-def _named(planned: np.ndarray, passed: np.ndarray, real: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    return [("planned", planned), ("accepted", passed), ("real in the cohort", real)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ from monai_diffaug.evaluation.outcomes import evaluate, shifted
 from monai_diffaug.evaluation.rolling import RollingFeed
 from monai_diffaug.evaluation.segmenter import Budget, build_segmenter, predict, train
 from monai_diffaug.evaluation.synthetic_sets import SetMaker, accepted, told
-from monai_diffaug.generation.cases import CaseList
+from monai_diffaug.generation.cases import CaseList, find_cases
 from monai_diffaug.generation.files import atomic_write
 from monai_diffaug.generation.misses import write_outcomes
 from monai_diffaug.generation.pairs import read_found
@@ -83,8 +84,43 @@ class Experiment:
             "cells": read_cells(self.output),
         }
 
+    def settings(self) -> dict[str, Any]:
+        """Return what all cells of a folder must have in common."""
+        return {
+            "weights": dict(self.bundle.weights),
+            "bundle": self.bundle.name,
+            "budget": self.budget.to_json(),
+            "training": [case.id for case in self.training.cases],
+            "tests": {test.name: [str(case["name"]) for case in test.cases] for test in self.tests},
+            "patient": self.patient,
+            "normals": None if self.normals is None else len(find_cases(self.normals).cases),
+            "shifts": self.shifts,
+        }
+
+    def check(self, cells: Sequence[Cell]) -> None:
+        """Refuse what could not be trained, or would stand beside cells that were trained otherwise.
+
+        Raises:
+            ValueError: when there are too few images, or the folder's cells have other settings.
+        """
+        for num in {cell.num for cell in cells}:
+            draw_cohort(self.training, num, 0, patient=self.patient)
+        path, own = self.output / "settings.json", json.loads(json.dumps(self.settings()))
+        with claimed(path, wait=True):
+            if not path.exists():
+                write_json(path, own)
+            there = json.loads(path.read_text("utf-8"))
+        other = [name for name in own if own[name] != there.get(name)]
+        if other:
+            raise ValueError(f"{self.output} holds an experiment with other {', '.join(other)}; give a new folder")
+
     def run(self, cells: Sequence[Cell], *, watch: Callable[[str], None] = print) -> Iterator[Cell]:
-        """Train what is not trained yet and nobody else is training, in order; yield each cell when it is done."""
+        """Train what is not trained yet and nobody else is training, in order; yield each cell when it is done.
+
+        Raises:
+            ValueError: as ``check``.
+        """
+        self.check(cells)
         for cell in cells:
             path = self.output / "cells" / f"{cell.key}.json"
             with claimed(path) as free:
@@ -172,7 +208,7 @@ class Experiment:
         """Return the batches of a cell's arm."""
         arm, seed = cell.told, 1000 * cell.seed + cell.num
         many = round(arm.synthetic.ratio * len(real)) if arm.rolling and arm.synthetic else len(made)
-        share = many / (many + len(real)) if arm.share is None else arm.share
+        share = many / (many + len(real))
 
         def feed(pool: Any, prob: float, seed: int) -> Generator[Any]:
             own = arm_transforms(arm, real, pool, prob)

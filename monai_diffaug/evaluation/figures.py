@@ -31,7 +31,7 @@ def _draw(block: Block) -> bytes:
     mean = [average([block.estimate("dice", arm, test) for test in block.tests]) for arm in arms]
     if len(block.tests) > 1:
         left.plot([100 * one.value for one in mean], range(len(arms)), "k|", markersize=14, label="mean")
-    small = list(block.tests[0].bins())[3]
+    small = block.tests[0].small
     for test in block.tests:
         _bars(right, arms, [block.estimate(small, arm, test) for arm in arms], test.name)
     left.set_xlabel("Dice, points of 100")

@@ -38,6 +38,11 @@ class TestFacts:
         """The patient or sequence of each lesion."""
         return [self.told["groups"][one["case"]] for one in self.told["lesions"]]
 
+    @property
+    def small(self) -> str:
+        """Name of the bin of all small lesions."""
+        return list(self.bins())[3]
+
     def bins(self) -> dict[str, np.ndarray]:
         """Return which lesions each bin holds: by size, all that are small, and flat ones, bool (lesions,)."""
         lesions = self.told["lesions"]

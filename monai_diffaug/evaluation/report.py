@@ -131,7 +131,7 @@ def _small(block: Block, test: TestFacts) -> str:
     """Return miss rates by bin, and how much rarer misses of small and flat lesions are than in the first rival."""
     rival = RIVALS[0]
     counts = TestFigures(test, [0]).counts()
-    small = list(counts)[3]
+    small = test.small
     heads = ["arm", *(f"{name} (n = {count})" for name, count in counts.items())]
     heads += [f"{small}, change against {rival}", f"flat, change against {rival}"]
     rows = []

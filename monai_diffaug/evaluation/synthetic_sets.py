@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,6 +14,7 @@ from monai_diffaug.evaluation.arms import Synthetic
 from monai_diffaug.evaluation.cells import claimed
 from monai_diffaug.generation import manifest
 from monai_diffaug.generation.cases import Case, CaseList, find_cases
+from monai_diffaug.generation.folders import stem_below
 from monai_diffaug.generation.misses import aimed
 from monai_diffaug.generation.offline import OfflineGenerator
 from monai_diffaug.generation.order import Order
@@ -105,19 +107,17 @@ def _joined(cases: Sequence[Case]) -> CaseList:
     """
     if not cases:
         raise ValueError("no lesion of the cohort could be removed, and there are no normal images; give --normals")
-    root = Path(*_common([case.image.parent for case in cases]))
-    renamed = [replace(case, source=str(case.image.relative_to(root)), id=_id(case.image, root)) for case in cases]
+    whole = [replace(case, image=Path(os.path.abspath(case.image))) for case in cases]
+    root = Path(os.path.commonpath([case.image.parent for case in whole]))
+    renamed = [
+        replace(
+            case,
+            source=case.image.relative_to(root).as_posix(),
+            id=stem_below(case.image, root).replace("/", "__"),
+        )
+        for case in whole
+    ]
     return CaseList(root, tuple(sorted(renamed, key=lambda case: case.id)), (), {})
-
-
-def _common(folders: Sequence[Path]) -> Sequence[str]:
-    import os
-
-    return Path(os.path.commonpath([folder.resolve() for folder in folders])).parts
-
-
-def _id(image: Path, root: Path) -> str:
-    return str(image.relative_to(root).with_suffix("")).replace("/", "__")
 
 
 def accepted(folders: Sequence[Path], *, least_iou: float = 0.0) -> list[tuple[Path, Path]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from copy import copy
@@ -67,14 +68,19 @@ class NormalFrames:
     def __call__(self, output: Path, num: int, seed: int, about: dict[str, Any]) -> int:
         """Write ``images/normal_SEED.png`` and ``normals.json``; return how many frames there are.
 
-        A frame depends on its seed, shape and stages alone; what is there is not made again.
+        A frame depends on its seed and on what ``normals.json`` says; what is there is not made again.
 
         Args:
-            output: folder.
+            output: folder; new, or one with frames of the same settings.
             num: frames wanted.
             seed: of the first candidate; the next ones have the numbers after it.
             about: what is written of the bundle.
+
+        Raises:
+            ValueError: when the folder holds something else.
         """
+        settings = json.loads(json.dumps({**about, **self._told()}))
+        self._begin(output, settings)
         kept: list[dict[str, Any]] = []
         refused: list[int] = []
         with tqdm(total=num, desc="frames", disable=not self.progress) as bar:
@@ -87,19 +93,26 @@ class NormalFrames:
                     continue
                 kept.append(told)
                 bar.update()
-        (output / NAME).parent.mkdir(parents=True, exist_ok=True)
-        content = {**about, **self._told(), "frames": kept, "refused_seeds": refused}
-        atomic_write(output / NAME, (json.dumps(content, indent=1) + "\n").encode())
+        _write(output, {**settings, "frames": kept, "refused_seeds": refused})
         return len(kept)
+
+    def _begin(self, output: Path, settings: dict[str, Any]) -> None:
+        """Write the settings, or compare them with those that are there."""
+        if not output.exists() or not any(output.iterdir()):
+            _write(output, settings)
+        there = json.loads((output / NAME).read_text("utf-8")) if (output / NAME).is_file() else {}
+        other = [name for name in settings if settings[name] != there.get(name)]
+        if other:
+            raise ValueError(f"{output} holds no frames of these settings ({other[0]} differs); give a new folder")
 
     def _frame(self, path: Path, seed: int) -> dict[str, Any]:
         frame = self._stored(path) if path.is_file() else self._made(seed)
         lesions = windows_with_lesions(self.synthesizer, frame)
         if not path.is_file() and lesions <= self.most_lesions:
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part.png")
-            Image.fromarray(frame.transpose(1, 2, 0)).save(part)
-            part.replace(path)
+            stream = io.BytesIO()
+            Image.fromarray(frame.transpose(1, 2, 0)).save(stream, "PNG")
+            atomic_write(path, stream.getvalue())
         return {"file": f"images/{path.name}", "seed": seed, "lesions": round(lesions, 4)}
 
     def _stored(self, path: Path) -> np.ndarray:
@@ -126,3 +139,8 @@ class NormalFrames:
             "versions": dict(versions()),
             "environment": environment(torch.device(self.synthesizer.renderer.device)),
         }
+
+
+def _write(output: Path, content: dict[str, Any]) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    atomic_write(output / NAME, (json.dumps(content, indent=1) + "\n").encode())

@@ -71,6 +71,18 @@ def test_finished_cells_stay_and_a_lost_one_comes_out_the_same(data):
 
 
 @pytest.mark.slow
+def test_relative_paths_and_other_settings(data, monkeypatch, capsys):
+    monkeypatch.chdir(data)
+    words = ["evaluate", *QUICK, "--train", "train", "--test", "toy=test", "--normals", "normal", "--output", "out"]
+    words += ["--num", "6", "--seeds", "1", "--arms", "backgrounds"]
+    assert main(words) == 0
+    assert results(data)["cells"][0]["synthetic"]["used"] > 0
+    capsys.readouterr()
+    assert main([*words, "--steps", "4"]) == 2
+    assert "holds an experiment with other budget; give a new folder" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_most_cells_stops_early_and_the_same_command_goes_on(data):
     evaluate(data, "--most-cells", "1", arms=["standard", "copy_paste"])
     assert [cell["arm"] for cell in results(data)["cells"]] == ["standard"]

@@ -160,6 +160,16 @@ class TestFromAnotherBundle:
         terms = (folder / "docs" / "data_license.txt").read_text("utf-8")
         assert "Kvasir-SEG" in terms and "sha256" in terms and "TO DO" in terms
 
+    def test_its_autoencoder_alone_if_so_asked(self, tmp_path: Path) -> None:
+        source, folder = shipped_bundles()["polyp_endoscopy"], tmp_path / "mine"
+        words = ["--channels", "3", "--intensity-range", "0", "255", "--organ", "skin", "--lesion", "naevus=1"]
+        words += ["--from", "polyp_endoscopy", "--autoencoder-only"]
+        assert main(["init", str(folder), "--spatial-dims", "2", *words]) == 0
+        theirs, ours = (torch.load(root / "models" / "model.pt", weights_only=True) for root in (source, folder))
+        assert torch.equal(theirs["latent_mean"], ours["latent_mean"])
+        drawn = [name for name in ours if name.startswith(("denoiser", "validator", "text")) and ours[name].ndim > 1]
+        assert not any(name in theirs and torch.equal(theirs[name], ours[name]) for name in drawn)
+
     def test_a_bundle_for_other_images_is_refused(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert init(tmp_path / "mine", 2, "--from", "polyp_endoscopy") == 2
         assert "has channels 3, but 1 was asked for" in capsys.readouterr().err

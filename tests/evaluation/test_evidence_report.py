@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import io
+import json
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -107,6 +109,12 @@ def test_rarer_misses_need_no_diagnosis(results):
     for one in results["cells"][:2]:
         one["tests"][0]["recalls"] = [0.0, 0.0, 0.0]
     assert diagnoses(results) == ""
+
+
+def test_the_published_report_is_that_of_the_published_results():
+    folder = Path(__file__).parents[2] / "docs" / "evidence"
+    published = json.loads((folder / "transfer.json").read_text("utf-8"))
+    assert (folder / "transfer.md").read_text("utf-8") == write_tables(published) + diagnoses(published)
 
 
 def test_volumes_are_binned_by_diameter(results):
