@@ -93,7 +93,7 @@ def shifted(test: TestSet, segment: Callable[[np.ndarray], np.ndarray], images: 
         shift.name: [
             _dice(segment(shift(case["image"], images)), mask) for case, mask in zip(test.cases, masks, strict=True)
         ]
-        for shift in shift_series(images)
+        for shift in shift_series()
     }
     return {"test": test.name, "dice": dice}
 

@@ -54,15 +54,23 @@ def noise(image: np.ndarray, *, strength: float) -> np.ndarray:
 
 
 def jpeg(image: np.ndarray, *, strength: float) -> np.ndarray:
-    """Save and open as JPEG of quality ``strength``; one channel or three, two dimensions."""
-    bytes_ = np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(bytes_.transpose(1, 2, 0) if len(bytes_) > 1 else bytes_[0]).save(
-        stream, "JPEG", quality=int(strength)
-    )
-    with Image.open(stream) as picture:
-        read = np.asarray(picture, np.float32) / 255
-    return read.transpose(2, 0, 1) if len(bytes_) > 1 else read[None]
+    """Save and open as JPEG of quality ``strength``, plane by plane; channels in colour where there are three."""
+    planes = image.reshape(*image.shape[:3], -1)  # of a picture there is one
+    read = [_through_jpeg(planes[..., plane], int(strength)) for plane in range(planes.shape[-1])]
+    return np.stack(read, axis=-1).reshape(image.shape)
+
+
+def _through_jpeg(plane: np.ndarray, quality: int) -> np.ndarray:
+    """Return a plane (C, rows, columns) as JPEG gives it back."""
+    stored = np.rint(255 * np.clip(plane, 0, 1)).astype(np.uint8)
+    pictures = [stored.transpose(1, 2, 0)] if len(stored) == 3 else list(stored)
+    read = []
+    for picture in pictures:
+        stream = io.BytesIO()
+        Image.fromarray(picture).save(stream, "JPEG", quality=quality)
+        with Image.open(stream) as opened:
+            read.append(np.asarray(opened, np.float32) / 255)
+    return read[0].transpose(2, 0, 1) if len(stored) == 3 else np.stack(read)
 
 
 STRENGTHS: dict[str, tuple[Callable[..., np.ndarray], tuple[float, ...]]] = {
@@ -73,12 +81,10 @@ STRENGTHS: dict[str, tuple[Callable[..., np.ndarray], tuple[float, ...]]] = {
 }
 
 
-def shift_series(images: ImageFormat) -> tuple[Shift, ...]:
-    """Return every change at three strengths; JPEG for pictures alone."""
-    pictures = images.spatial_dims == 2 and images.channels in (1, 3)
-    kinds = {name: one for name, one in STRENGTHS.items() if pictures or name != "jpeg"}
+def shift_series() -> tuple[Shift, ...]:
+    """Return every change at three strengths."""
     return tuple(
         Shift(f"{name} {strength:g}", partial(change, strength=strength))
-        for name, (change, strengths) in kinds.items()
+        for name, (change, strengths) in STRENGTHS.items()
         for strength in strengths
     )

@@ -35,7 +35,7 @@ def results(data):
 def test_every_kind_of_arm_goes_from_data_to_report(data, capsys):
     arms = ["standard", "copy_paste", "carve_mix", "ungated", "gated", "targeted", "pretrained", "backgrounds"]
     arms += ["backgrounds_copy_paste", "theta_0.7", "prompts_minimal", "rolling"]
-    assert evaluate(data, "--ratios", "1", arms=arms) == 0
+    assert evaluate(data, "--ratios", "1", "--shifts", arms=arms) == 0
     made = results(data)
     assert {cell["arm"] for cell in made["cells"]} == set(arms)
     for cell in made["cells"]:
