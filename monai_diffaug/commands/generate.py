@@ -41,6 +41,7 @@ def add_order(parser: argparse.ArgumentParser) -> None:
     arg("--abnormality", metavar="NAME", help="class to paint, where the bundle has several")
     arg("--counts", type=float, nargs="+", metavar="W", help="weights of 1, 2, 3 ... abnormalities in one image")
     arg("--misses", type=Path, metavar="CSV", help="draw sizes, places and looks where a model misses lesions")
+    arg("--shapes-from", metavar="DATA[:SPLIT]", help="draw outlines and sizes of the lesions in these labelled images")
     arg("--prompts", default="standard", metavar="BANK", help='minimal, standard, extended, or "your own text"')
     arg("--on-existing", choices=("beside", "skip"), default="beside", help="images that have lesions already")
     arg("--batch-size", type=int, default=1, metavar="B", help="fixed batch shape; part of what the bytes depend on")
@@ -58,6 +59,7 @@ def _after(args: argparse.Namespace) -> str:
 def run(args: argparse.Namespace) -> int:
     """Make the set and say how it went."""
     from monai_diffaug.bundle import bundle_entry, describe, load_synthesizer, open_bundle
+    from monai_diffaug.evaluation.shapes import shaped
     from monai_diffaug.generation.cases import find_cases
     from monai_diffaug.generation.misses import aimed
     from monai_diffaug.generation.offline import OfflineGenerator
@@ -81,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         counts=args.counts,
     )
+    synthesizer = shaped(synthesizer, args.shapes_from)
     synthesizer = aimed(synthesizer, args.misses, bundle_entry(bundle, "attribute_cuts", variant=variant))
     synthesizer.planner.check_order(order.prompt, order.abnormality)
     about = describe(bundle, preset=args.preset, variant=variant, prompts=bank)

@@ -17,6 +17,7 @@ class Synthetic:
         cleaned: painted into frames without their lesions, and into the user's normal images where there are some,
             instead of beside the cohort's own lesions.
         both: half of the samples beside the cohort's lesions, half on the backgrounds of ``cleaned``.
+        own_shapes: outlines and sizes are those of the cohort's lesions, else the bundle's.
         prompts: bank of texts.
         ratio: planned samples for each real image.
     """
@@ -26,6 +27,7 @@ class Synthetic:
     targeted: bool = False
     cleaned: bool = False
     both: bool = False
+    own_shapes: bool = True
     prompts: str = "standard"
     ratio: float = 3.0
 
@@ -35,6 +37,7 @@ class Synthetic:
             "gated" if self.gate else "ungated",
             *(["targeted"] if self.targeted else []),
             *(["cleaned"] if self.cleaned else []),
+            *([] if self.own_shapes else ["bundle_shapes"]),
             *([self.prompts] if self.prompts != "standard" else []),
             f"x{self.ratio:g}",
         ]
@@ -88,6 +91,7 @@ ARMS = (
     Arm("backgrounds", Synthetic(cleaned=True)),
     Arm("backgrounds_copy_paste", Synthetic(both=True), copy_paste=True),
     Arm("rolling", Synthetic(), rolling=True),
+    Arm("bundle_shapes", Synthetic(own_shapes=False)),
     Arm("prompts_minimal", Synthetic(prompts="minimal")),
     Arm("prompts_extended", Synthetic(prompts="extended")),
     *(Arm(f"theta_{level:.1f}", Synthetic(gate=False, least_iou=level)) for level in (0.5, 0.6, 0.7, 0.8, 0.9)),

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from monai_diffaug.engines.lesions import LabelledCases
 from monai_diffaug.generation.cases import CaseList, find_cases
-from monai_diffaug.generation.datalists import read_datalist
+from monai_diffaug.generation.datalists import split_names
 from monai_diffaug.generation.pairs import find_labelled, find_split, read_found
 from monai_diffaug.generation.splits import NAMES, patient_of
 from monai_diffaug.synthesis import ImageFormat
@@ -52,8 +52,8 @@ def find_data(text: str, split: str, *, patient: str | None = None) -> CaseList:
     if found.is_dir() and (found / "images").is_dir():  # one set, wanted whole
         return find_labelled(found)
     if found.is_file():  # a list that is there is meant as it is, and never divided
-        own = {"training": True, **read_datalist(found).passthrough}
-        key = next((one for one in NAMES.get(split, (split,)) if own.get(one)), None)
+        own = split_names(found)
+        key = next((one for one in NAMES.get(split, (split,)) if one in own), None)
         if key is not None:
             return find_cases(found, split=key)
     return find_split(found, split, patient=patient)

@@ -19,6 +19,7 @@ from torch import nn
 from monai_diffaug.bundle import Bundle, describe
 from monai_diffaug.engines.lesions import LabelledCases
 from monai_diffaug.engines.misses import lesion_outcomes
+from monai_diffaug.engines.shapes import observed_masks
 from monai_diffaug.evaluation.arms import ARMS
 from monai_diffaug.evaluation.audits import Segment, audited
 from monai_diffaug.evaluation.cells import Cell, claimed, read_cells, write_json
@@ -33,7 +34,7 @@ from monai_diffaug.generation.cases import CaseList, find_cases
 from monai_diffaug.generation.files import atomic_write
 from monai_diffaug.generation.misses import write_outcomes
 from monai_diffaug.generation.pairs import read_found
-from monai_diffaug.synthesis import ImageFormat
+from monai_diffaug.synthesis import ImageFormat, MasksByClass
 from monai_diffaug.synthesis.provenance import versions
 from monai_diffaug.synthesis.resample import resample
 from monai_diffaug.transforms import FixedPool
@@ -179,6 +180,9 @@ class Experiment:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         return self.segmenter(network.to(self.budget.device).eval())
 
+    def _masks(self, cases: Sequence[Mapping[str, Any]]) -> MasksByClass:
+        return observed_masks(LabelledCases(cases, **self.labels))
+
     def _extents(self, cases: Sequence[Mapping[str, Any]]) -> list[float]:
         labelled = LabelledCases(cases, **self.labels, least=LEAST)
         return [round(labelled.extent(lesion), 2) for lesion in labelled.lesions]
@@ -199,7 +203,8 @@ class Experiment:
         if wanted is None:
             return []
         folder = self.output / "synthetic" / f"n{cell.num}_s{cell.seed}"
-        maker = SetMaker(self.bundle, cohort, folder, cell.seed, self.normals, device=self.budget.device)
+        masks = self._masks(cases)
+        maker = SetMaker(self.bundle, cohort, masks, folder, cell.seed, self.normals, device=self.budget.device)
         return maker(wanted, self._misses(cell, cases, folder) if wanted.targeted else None)
 
     def _feed(
@@ -217,7 +222,8 @@ class Experiment:
 
         if arm.rolling:
             folder = self.output / "pools" / cell.key
-            rolling = RollingFeed(self.bundle.root, folder, many, seed, self.budget)
+            masks = self._masks(cases) if arm.synthetic and arm.synthetic.own_shapes else None
+            rolling = RollingFeed(self.bundle.root, folder, many, seed, self.budget, masks)
             yield from rolling(cases, self._shrink, lambda pool: feed(pool, share, seed))
         fixed = FixedPool(made) if made else None
         if arm.first:

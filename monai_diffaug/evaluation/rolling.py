@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from monai_diffaug.bundle import load_synthesizer
 from monai_diffaug.engines.pool import RollingPool
 from monai_diffaug.engines.pool_schedule import PoolSchedule
 from monai_diffaug.evaluation.items import Item, Shrink
 from monai_diffaug.evaluation.segmenter import Budget
+from monai_diffaug.evaluation.shapes import load_shaped
+from monai_diffaug.synthesis import MasksByClass
 
 ROUNDS = 3
 """Times that the whole pool is renewed during a training."""
@@ -48,6 +49,7 @@ class RollingFeed:
         size: samples in it.
         seed: of all draws.
         budget: steps and batch size of the training.
+        masks: outlines and sizes that are drawn; None = the bundle's own.
         batch_size: fixed batch shape of the synthesizer.
     """
 
@@ -56,6 +58,7 @@ class RollingFeed:
     size: int
     seed: int
     budget: Budget
+    masks: MasksByClass | None = None
     batch_size: int = 8
 
     def __call__(
@@ -71,7 +74,7 @@ class RollingFeed:
         steps = max(1, len(cases) // self.budget.batch_size)
         epochs = max(1, math.ceil(self.budget.steps / steps))
         schedule = PoolSchedule(self.size, min(self.size, math.ceil(ROUNDS * self.size / epochs)))
-        made = partial(load_synthesizer, str(self.bundle), batch_size=self.batch_size)
+        made = partial(load_shaped, str(self.bundle), self.batch_size, self.masks)
         stored = [{"image": case["image"], "label": case["label"][None]} for case in cases]
         with RollingPool(stored, made, schedule, self.folder, seed=self.seed) as pool:
             source = feed(SmallPool(pool, shrink))

@@ -19,7 +19,7 @@ from monai_diffaug.generation.misses import aimed
 from monai_diffaug.generation.offline import OfflineGenerator
 from monai_diffaug.generation.order import Order
 from monai_diffaug.generation.removal import OfflineRemover
-from monai_diffaug.synthesis import AbnormalitySynthesizer, LesionRemover
+from monai_diffaug.synthesis import AbnormalitySynthesizer, LesionRemover, MasksByClass
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class SetMaker:
     Args:
         bundle: who paints.
         cohort: the labelled images.
+        shapes: masks with the outlines and sizes of the cohort's lesions.
         folder: of this cohort and seed.
         seed: of all draws.
         normals: folder of images without lesions, for the sets on new backgrounds.
@@ -38,6 +39,7 @@ class SetMaker:
 
     bundle: Bundle
     cohort: CaseList
+    shapes: MasksByClass
     folder: Path
     seed: int
     normals: Path | None = None
@@ -84,6 +86,8 @@ class SetMaker:
 
     def _synthesizer(self, wanted: Synthetic, misses: Path | None) -> AbnormalitySynthesizer:
         synthesizer = _synthesizer(self.bundle.root, self.batch_size, self.device, wanted.prompts, self._variant)
+        if wanted.own_shapes:
+            synthesizer = synthesizer.shaped(self.shapes)
         if misses is not None:
             synthesizer = aimed(synthesizer, misses, bundle_entry(self.bundle, "attribute_cuts", variant=self._variant))
         return synthesizer if wanted.gate else synthesizer.ungated()

@@ -41,8 +41,6 @@ def read_datalist(path: Path, split: str = "training") -> Datalist:
         ValueError: when the file cannot be read as one; the sentence names it and the remedy.
     """
     content = _parsed(path)
-    if isinstance(content, list):
-        content = {"training": content}
     training = content.get(split) if isinstance(content, dict) else None
     if not isinstance(training, list):
         raise ValueError(
@@ -52,9 +50,21 @@ def read_datalist(path: Path, split: str = "training") -> Datalist:
     return Datalist(entries, {key: one for key, one in content.items() if key != split and _is_split(one)})
 
 
+def split_names(path: Path) -> tuple[str, ...]:
+    """Return the names of a datalist file's lists that are not empty.
+
+    Raises:
+        ValueError: when the file cannot be read.
+    """
+    content = _parsed(path)
+    return tuple(key for key, one in content.items() if one and _is_split(one)) if isinstance(content, dict) else ()
+
+
 def _parsed(path: Path) -> Any:
+    """Return a datalist's content; a bare list is one for training."""
     try:
-        return json.loads(path.read_text("utf-8-sig"))
+        content = json.loads(path.read_text("utf-8-sig"))
+        return {"training": content} if isinstance(content, list) else content
     except OSError as error:
         raise ValueError(f"{path} cannot be opened ({error.strerror}); check the path and its permissions") from error
     except (ValueError, RecursionError) as error:

@@ -13,7 +13,7 @@ from monai_diffaug.generation.cases import CaseList
 from monai_diffaug.generation.files import atomic_write
 from monai_diffaug.generation.inputs import CheckedCases
 from monai_diffaug.generation.order import Order
-from monai_diffaug.synthesis import AbnormalitySynthesizer
+from monai_diffaug.synthesis import AbnormalitySynthesizer, MasksByClass
 from monai_diffaug.synthesis.provenance import environment, versions
 
 NAME = "run.json"
@@ -37,7 +37,7 @@ def describe_run(
     audit: bool,
 ) -> dict[str, Any]:
     """Return the content of ``run.json``; paths are relative to ``output``."""
-    about = dict(about)
+    about, masks = dict(about), synthesizer.planner.masks
     if "bundle_root" in about:
         about["bundle_root"] = relative(Path(about["bundle_root"]), output)
     return {
@@ -47,6 +47,7 @@ def describe_run(
         "max_attempts": synthesizer.planner.max_attempts,
         "counts": [round(float(weight), 6) for weight in synthesizer.planner.counts],
         **({} if synthesizer.targets is None else {"targets": synthesizer.targets.summary()}),
+        **({"shapes": masks.about} if isinstance(masks, MasksByClass) and masks.about else {}),
         "classes": {one.name: one.value for one in synthesizer.planner.abnormalities},
         "intensity_range": list(synthesizer.images.intensity_range),
         "dtype": "float32",

@@ -27,7 +27,7 @@
 from __future__ import annotations
 
 from monai_diffaug.synthesis.calibration import Calibration
-from monai_diffaug.synthesis.class_masks import MasksByClass
+from monai_diffaug.synthesis.class_masks import MasksByClass, ObservedShape
 from monai_diffaug.synthesis.gate import QualityGate, Verdict
 from monai_diffaug.synthesis.images import ImageFormat
 from monai_diffaug.synthesis.inpainter import Canvas, Inpainter, TextureInpainter
@@ -52,7 +52,7 @@ from monai_diffaug.synthesis.renderer import Renderer
 from monai_diffaug.synthesis.requests import SynthesisRequest
 from monai_diffaug.synthesis.rules import Background, BlackBorder, Glare, Lumen, Overlay
 from monai_diffaug.synthesis.scenes import SceneMaker, Stage
-from monai_diffaug.synthesis.sizes import EmpiricalSize, PhysicalSize, RelativeSize
+from monai_diffaug.synthesis.sizes import EmpiricalRelativeSize, EmpiricalSize, PhysicalSize, RelativeSize
 from monai_diffaug.synthesis.synthesizer import AbnormalitySynthesizer, SynthesisResult
 from monai_diffaug.synthesis.targets import LesionOutcome, MissTargets, Target
 from monai_diffaug.synthesis.validator import ChangeValidator, LatentValidator, NetworkValidator
@@ -74,10 +74,12 @@ __all__ = [
     "AimedSampler",
     "RandomMask",
     "MasksByClass",
+    "ObservedShape",
     "FormulaShapes",
     "OutlineBank",
     "RelativeSize",
     "PhysicalSize",
+    "EmpiricalRelativeSize",
     "EmpiricalSize",
     "NoRoomError",
     "Abnormality",

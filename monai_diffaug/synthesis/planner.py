@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -107,6 +108,19 @@ class Planner:
             allowed = allowed & ~plans[-1].paint
             request = replace(request, target=None)  # it was for the first
         return tuple(plans)
+
+    def shaped(self, masks: MasksByClass) -> Planner:
+        """Return a planner that draws other masks; classes that have none there keep their own.
+
+        Raises:
+            ValueError: when a class is unknown.
+        """
+        for name in masks.samplers:
+            self.check_order(None, name)
+        own = {one.name: self._sampler(one.name) for one in self.abnormalities}
+        other = copy.copy(self)
+        other.masks = MasksByClass({**own, **masks.samplers}, about=masks.about)
+        return other
 
     def check_order(self, prompt: str | None, abnormality: str | None) -> None:
         """Raise ValueError when the prompt has no known word, the class is unknown, or they contradict each other."""

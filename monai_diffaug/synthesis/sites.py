@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
@@ -180,3 +180,19 @@ def _spot(paint: np.ndarray) -> tuple[slice, ...]:
     """Return the paint mask's bounding box and one pixel around it, where alpha falls to 0."""
     low, high = bounding_box(paint)
     return tuple(slice(max(a - 1, 0), min(b + 1, n)) for a, b, n in zip(low, high, paint.shape, strict=True))
+
+
+def union(sites: Sequence[Site], spatial: tuple[int, ...]) -> np.ndarray:
+    """Return the sites' masks as one, uint8 (1, *spatial)."""
+    union = np.zeros((1, *spatial), np.uint8)
+    for site in sites:
+        union[0][site.plan.mask] = 1
+    return union
+
+
+def pasted(image: np.ndarray, sites: Sequence[Site]) -> np.ndarray:
+    """Return the image with the sites' delivered pixels; outside the paint masks these are the image's own."""
+    whole = image.copy()
+    for site in sites:
+        site.paste_patch(whole)
+    return whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from monai_diffaug.synthesis.attributes import extent_of
+from monai_diffaug.synthesis.class_masks import MasksByClass
 from monai_diffaug.synthesis.gate import QualityGate
 from monai_diffaug.synthesis.images import ImageFormat
 from monai_diffaug.synthesis.labels import blank, check_fits, label_value, merge
@@ -19,7 +21,7 @@ from monai_diffaug.synthesis.prompts import Abnormality
 from monai_diffaug.synthesis.provenance import AbnormalityRecord, SynthesisRecord, split_mask, versions
 from monai_diffaug.synthesis.renderer import Renderer
 from monai_diffaug.synthesis.requests import SynthesisRequest, checked, from_fields, like
-from monai_diffaug.synthesis.sites import Site
+from monai_diffaug.synthesis.sites import Site, pasted, union
 from monai_diffaug.synthesis.streams import finished
 from monai_diffaug.synthesis.targets import MissTargets
 from monai_diffaug.synthesis.window import bounding_box
@@ -165,7 +167,19 @@ class AbnormalitySynthesizer:
         if targets.dims != self.images.spatial_dims:
             raise ValueError(f"the misses are {targets.dims}D but this bundle takes {self.images.spatial_dims}D images")
         self.planner.check_targets(targets)
-        return AbnormalitySynthesizer(self.images, self.planner, self.renderer, weights=self.weights, targets=targets)
+        other = copy.copy(self)
+        other.targets = targets
+        return other
+
+    def shaped(self, masks: MasksByClass) -> AbnormalitySynthesizer:
+        """Return a synthesizer that draws the shapes and sizes of ``masks``; classes without any keep the bundle's.
+
+        Raises:
+            ValueError: when a class is unknown.
+        """
+        other = copy.copy(self)
+        other.planner = self.planner.shaped(masks)
+        return other
 
     def ungated(self) -> AbnormalitySynthesizer:
         """Return a synthesizer that delivers the first attempt whatever the gate says of it: for experiments alone.
@@ -176,8 +190,9 @@ class AbnormalitySynthesizer:
         own = self.renderer
         if not isinstance(own.gate, QualityGate):
             raise TypeError(f"only a QualityGate can be opened, got a {type(own.gate).__name__}")
-        renderer = own.with_gate(OpenGate(own.gate), classes=own.classes)
-        return AbnormalitySynthesizer(self.images, self.planner, renderer, weights=self.weights, targets=self.targets)
+        other = copy.copy(self)
+        other.renderer = own.with_gate(OpenGate(own.gate), classes=own.classes)
+        return other
 
     def _case(self, request: SynthesisRequest) -> SynthesisRequest:
         case = checked(request, self.images)
@@ -240,13 +255,13 @@ class AbnormalitySynthesizer:
             site.paste_prediction(prediction)
         painted = [site for site in sites if site.patch is not None]
         return SynthesisResult(
-            image=like(_paste(case.image, accepted), asked.image),
+            image=like(pasted(case.image, accepted), asked.image),
             label=_same_shape(merged, asked.label, asked.image),
-            mask=like(_union(accepted, spatial), asked.image),
+            mask=like(union(accepted, spatial), asked.image),
             record=self._record(case, sites),
-            planned=like(_union(sites, spatial), asked.image),
+            planned=like(union(sites, spatial), asked.image),
             prediction=like(prediction[None].astype(np.uint8), asked.image),
-            refused=None if accepted or not painted else like(_paste(case.image, painted), asked.image),
+            refused=None if accepted or not painted else like(pasted(case.image, painted), asked.image),
         )
 
     def _record(self, case: SynthesisRequest, sites: Sequence[Site]) -> SynthesisRecord:
@@ -281,19 +296,3 @@ def _same_shape(merged: np.ndarray, label: Any, image: Any) -> Any:
     if label is None:
         return like(merged[None].copy(), image)
     return like(merged.reshape(label.shape).copy(), label)
-
-
-def _union(sites: Sequence[Site], spatial: tuple[int, ...]) -> np.ndarray:
-    """Return the sites' masks as one, uint8 (1, *spatial)."""
-    union = np.zeros((1, *spatial), np.uint8)
-    for site in sites:
-        union[0][site.plan.mask] = 1
-    return union
-
-
-def _paste(image: np.ndarray, sites: Sequence[Site]) -> np.ndarray:
-    """Return the image with the sites' delivered pixels; outside the paint masks these are the image's own."""
-    pasted = image.copy()
-    for site in sites:
-        site.paste_patch(pasted)
-    return pasted

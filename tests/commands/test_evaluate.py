@@ -34,7 +34,7 @@ def results(data):
 @pytest.mark.slow
 def test_every_kind_of_arm_goes_from_data_to_report(data, capsys):
     arms = ["standard", "copy_paste", "carve_mix", "ungated", "gated", "targeted", "pretrained", "backgrounds"]
-    arms += ["backgrounds_copy_paste", "theta_0.7", "prompts_minimal", "rolling"]
+    arms += ["backgrounds_copy_paste", "theta_0.7", "prompts_minimal", "rolling", "bundle_shapes"]
     assert evaluate(data, "--ratios", "1", "--shifts", arms=arms) == 0
     made = results(data)
     assert {cell["arm"] for cell in made["cells"]} == set(arms)

@@ -11,7 +11,7 @@ from monai_diffaug.evaluation.cells import Cell, claimed, ranked
 def test_names_of_arms_and_of_sets_tell_them_apart():
     assert len({arm.name for arm in ARMS}) == len(ARMS)
     made = {arm.synthetic for arm in ARMS if arm.synthetic and not arm.synthetic.both}
-    files = {(one.gate, one.targeted, one.cleaned, one.prompts, one.ratio) for one in made}
+    files = {(one.gate, one.targeted, one.cleaned, one.own_shapes, one.prompts, one.ratio) for one in made}
     assert len({one.key() for one in made}) == len(files)
 
 
