@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 
 import numpy as np
@@ -84,6 +85,16 @@ def test_a_test_set_knows_its_lesions_and_their_patients(tmp_path):
     told = test.to_json()
     assert [told["groups"][told["cases"].index(name)] for name in ("p0_00", "p1_01")] == ["p0", "p1"]
     assert all(one["diameter"] is None and 0 < one["area"] < 0.1 for one in told["lesions"])
+
+
+def test_a_list_of_tests_alone_is_read_as_it_is(tmp_path):
+    folder = write_set(tmp_path, 3)
+    entries = [{"image": str(one), "label": str(folder / "masks" / one.name)} for one in (folder / "images").iterdir()]
+    path = tmp_path / "tests.json"
+    path.write_text(json.dumps({"test": entries}))
+    assert len(find_data(str(path), "test").cases) == len(find_data(f"{path}:test", "train").cases) == 3
+    path.write_text(json.dumps(entries))
+    assert len(find_data(str(path), "train").cases) == 3
 
 
 def test_a_cohort_takes_patients_in_turn_and_depends_on_its_seed_alone(tmp_path):
