@@ -35,6 +35,7 @@ from benchmarks.polyp.stages import Stopwatch, least_seconds, stages_of
 from monai_diffaug import AbnormalitySynthesizer
 from monai_diffaug.bundle import describe, open_bundle, shipped_bundles
 from monai_diffaug.generation.cases import find_cases
+from monai_diffaug.synthesis import Canvas
 
 SIDE, REPAINT = 384, (250, 10, 10)
 
@@ -169,7 +170,7 @@ def others(synthesizer: Any, case: Mapping[str, Any], plan: Any, args: argparse.
 
     def repaint(moves: int) -> None:
         latent = inpainter.encode(image)
-        canvas = against_diffusers.Canvas(latent, latent, mask, mask, torch.zeros(1, device=device))
+        canvas = Canvas(latent, latent, mask, mask, torch.zeros(1, device=device))
         inpainter.decode(generic_samplers.repaint(inpainter, canvas, [plan.prompt], walk[: moves + 1]))
 
     with common.plainly(synthesizer):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from benchmarks import generic_samplers
+from benchmarks import generic_samplers, speed
 from monai_diffaug.networks.layout import GroupNorm
 from monai_diffaug.synthesis import Canvas
 from tests.tiny_networks import tiny_inpainter
@@ -20,6 +21,18 @@ def test_generic_samplers_paint():
     canvas = Canvas(latent, latent, mask, mask, torch.zeros(1))
     walk = generic_samplers.repaint_walk(4, 2, 2)
     assert bool(generic_samplers.repaint(inpainter, canvas, ["polyp"], walk).isfinite().all())
+
+
+@pytest.mark.slow
+def test_every_way_is_timed_in_one_run():
+    quick = ["--samples", "4", "--batch-size", "2", "--frame", "128", "--their-steps", "1", "--moves", "1"]
+    figures = speed.measure(speed.parser().parse_args([*quick, "--threads", "1"]))
+    ways = {"ours, fast", "ours, paper", "MONAI LatentDiffusionInferer", "RePaint"}
+    for task in ("crop", "frame"):
+        assert ways <= set(figures["pictures"][task])
+        assert all(way["seconds"] > 0 for way in figures["pictures"][task].values())
+    text = "\n".join(speed.tables(figures))
+    assert all(f"| {way} |" in text for way in ways)
 
 
 def test_a_small_map_is_normalised_as_by_torch(spatial_dims):
