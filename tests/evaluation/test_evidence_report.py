@@ -14,6 +14,7 @@ from monai_diffaug.evaluation.diagnoses import diagnoses
 from monai_diffaug.evaluation.figures import draw_figures
 from monai_diffaug.evaluation.report import Block, write_tables
 
+EVIDENCE = Path(__file__).parents[2] / "docs" / "evidence"
 LESIONS = [
     {"case": 0, "name": "lesion", "area": 0.01, "diameter": None, "contrast": 0.05},
     {"case": 1, "name": "lesion", "area": 0.03, "diameter": None, "contrast": 0.20},
@@ -111,10 +112,14 @@ def test_rarer_misses_need_no_diagnosis(results):
     assert diagnoses(results) == ""
 
 
-def test_the_published_report_is_that_of_the_published_results():
-    folder = Path(__file__).parents[2] / "docs" / "evidence"
-    published = json.loads((folder / "transfer.json").read_text("utf-8"))
-    assert (folder / "transfer.md").read_text("utf-8") == write_tables(published) + diagnoses(published)
+@pytest.mark.parametrize("path", sorted(EVIDENCE.glob("*.json")), ids=lambda path: path.stem)
+def test_the_published_reports_are_those_of_the_published_results(path):
+    published = json.loads(path.read_text("utf-8"))
+    assert path.with_suffix(".md").read_text("utf-8") == write_tables(published) + diagnoses(published)
+
+
+def test_results_are_published():
+    assert {path.stem for path in EVIDENCE.glob("*.json")} >= {"transfer", "strict_n100"}
 
 
 def test_volumes_are_binned_by_diameter(results):
