@@ -24,6 +24,7 @@ def test_generic_samplers_paint():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of diffusers' scheduler
 def test_every_way_is_timed_in_one_run():
     quick = ["--samples", "4", "--batch-size", "2", "--frame", "128", "--their-steps", "1", "--moves", "1"]
     figures = speed.measure(speed.parser().parse_args([*quick, "--threads", "1"]))
