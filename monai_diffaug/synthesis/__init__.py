@@ -13,7 +13,8 @@
     -> ``gate``          intended and predicted mask to verdict (``calibration``, ``near_copies``;
                          ``open_gate``: everything passes, for experiments)
     -> ``blend``         composite; outside the paint mask not one bit changes
-    -> ``renderer``      the four stages above on ``sites``, deterministic, at a fixed batch shape (``streams``: many)
+    -> ``renderer``      the four stages above on ``sites``, deterministic, at a fixed batch shape
+                         (``tries``: what fills a batch; ``streams``: many samples)
     -> ``labels``        merge into the label map
     -> ``provenance``    the record
     -> ``synthesizer``   all of it: one sample from one seed

@@ -237,8 +237,14 @@ def _place(network: nn.Module) -> tuple[torch.device, torch.dtype]:
 def _part_by_part(work: Callable[[Tensor], Tensor], batch: Tensor, cells: int) -> Tensor:
     """Run an autoencoder on few samples at a time on a CPU: large maps do not fit the cache, and cost twice the time.
 
-    How many depends on the shape alone.
+    How many depends on the shape alone. A part that repeats the one before it, as in padded batches, is not computed
+    again.
     """
     if batch.device.type != "cpu":
         return work(batch)
-    return torch.cat([work(part) for part in batch.split(max(1, cells // batch[0, 0].numel()))])
+    parts = batch.split(max(1, cells // batch[0, 0].numel()))
+    made: list[Tensor] = []
+    for index, part in enumerate(parts):
+        repeated = index > 0 and torch.equal(part, parts[index - 1])
+        made.append(made[-1] if repeated else work(part))
+    return torch.cat(made)

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-from monai_diffaug.synthesis.gate import NEAR_COPY, SURE, QualityGate, Verdict, outside_known
+from monai_diffaug.synthesis.gate import NEAR_COPY, SURE, Verdict, outside_known
 from monai_diffaug.synthesis.inpainter import Canvas, Inpainter
-from monai_diffaug.synthesis.normal_gate import NormalGate
-from monai_diffaug.synthesis.open_gate import OpenGate
 from monai_diffaug.synthesis.provenance import Attempt
 from monai_diffaug.synthesis.sites import Site, Work
+from monai_diffaug.synthesis.tries import EarlyRefusal, Gate, next_tries
 from monai_diffaug.synthesis.validator import LatentValidator, of_class
-
-Gate = QualityGate | NormalGate | OpenGate
 
 
 class Renderer:
@@ -134,17 +131,22 @@ class Renderer:
                 site.attempts.append(Attempt(site.plan.seeds[0], 0.0, False, site.before, stopped_early=True))
 
     def _paint(self, group: list[Site], audit: bool) -> None:
-        """Make one attempt at each, and judge it in latent space: what is refused there is never decoded."""
-        seeds = [site.plan.seeds[len(site.attempts)] for site in group]
-        early = _EarlyRefusal(self.gate, group, lambda latents: self._predict(latents, group))
-        latents = early.restore(self.inpainter.inpaint(self._canvas(group), *self._asked(group, seeds), early))
-        for index, verdict in enumerate(self._judge(group, latents, [math.inf] * len(group))):
+        """Make attempts at each, and judge them in latent space: what is refused there is never decoded."""
+        tries = next_tries(group, 0 if audit else self.batch_size)  # an audit delivers every attempt
+        sites, seeds = [one.site for one in tries], [one.seed for one in tries]
+        early = EarlyRefusal(self.gate, sites, lambda latents: self._predict(latents, sites))
+        latents = early.restore(self.inpainter.inpaint(self._canvas(sites), *self._asked(sites, seeds), early))
+        judged = self._judge(sites, latents, [math.inf] * len(sites))
+        for index, (site, (verdict, pred)) in enumerate(zip(sites, judged, strict=True)):
+            if site.painted is not None:
+                continue  # an earlier try will do
+            site.pred = pred
             verdict, stopped = early.verdicts.get(index, verdict), index in early.verdicts
             made = Attempt(seeds[index], verdict.iou, verdict.accepted, verdict.reasons, stopped)
             if verdict.accepted or audit:
-                group[index].painted = latents[index], made
+                site.painted = latents[index], made
             else:
-                group[index].end(made)
+                site.end(made)
 
     def _deliver(self, group: list[Site], audit: bool) -> None:
         """Decode, composite, and judge again what was not refused yet."""
@@ -152,8 +154,9 @@ class Renderer:
         self._composite(group, torch.stack([site.painted[0] for site in group if site.painted is not None]))
         going = [index for index, attempt in enumerate(made) if attempt.accepted]
         if going:
-            verdicts = self._judge_delivered([group[index] for index in going])
-            for index, verdict in zip(going, verdicts, strict=True):
+            judged = self._judge_delivered([group[index] for index in going])
+            for index, (verdict, pred) in zip(going, judged, strict=True):
+                group[index].pred = pred
                 made[index] = Attempt(made[index].seed, verdict.iou, verdict.accepted, verdict.reasons)
         for site, attempt in zip(group, made, strict=True):
             site.end(attempt, keep=audit)
@@ -164,21 +167,22 @@ class Renderer:
         for site, window in zip(sites, decoded, strict=False):
             site.deliver(window)
 
-    def _judge_delivered(self, sites: list[Site]) -> list[Verdict]:
+    def _judge_delivered(self, sites: list[Site]) -> list[tuple[Verdict, Tensor]]:
         """Judge the pixels that would be delivered: decoding and blending can break a label."""
         views = [site.delivered_view() for site in sites]
         changes = [site.change(view) for site, view in zip(sites, views, strict=True)]
         return self._judge(sites, self.inpainter.encode(self._stack(views)), changes)
 
-    def _judge(self, group: list[Site], latents: Tensor, changes: list[float]) -> list[Verdict]:
-        preds = self._predict(latents, group)
-        verdicts = []
-        for site, pred, change, copied in zip(group, preds, changes, self._copied(group, latents), strict=True):
-            site.pred = pred
+    def _judge(self, group: list[Site], latents: Tensor, changes: list[float]) -> list[tuple[Verdict, Tensor]]:
+        """Return the gate's verdict on each member, and what is seen of it, as ``_predict`` does."""
+        judged = []
+        preds, copies = self._predict(latents, group), self._copied(group, latents)
+        for site, pred, change, copied in zip(group, preds, changes, copies, strict=True):
             reasons = (*site.before, NEAR_COPY) if copied else site.before
             name = site.plan.abnormality.name
-            verdicts.append(self.gate.judge(site.mask, pred, site.paint, change=change, before=reasons, name=name))
-        return verdicts
+            verdict = self.gate.judge(site.mask, pred, site.paint, change=change, before=reasons, name=name)
+            judged.append((verdict, pred))
+        return judged
 
     def _copied(self, group: list[Site], latents: Tensor) -> list[bool]:
         """Return which of the group's members repeat a training lesion."""
@@ -235,32 +239,3 @@ class Renderer:
             taken = {id(site) for site in group}
             waiting = deque(site for site in waiting if id(site) not in taken)
             yield group
-
-
-class _EarlyRefusal:
-    """The ``keep`` of a group: refuses a sample whose single-step estimate is far from its mask (Eq. 11).
-
-    It looks once: a look costs a good part of a step, and is only worth it where the whole batch ends there.
-    """
-
-    def __init__(self, gate: Gate, group: list[Site], predict: Callable[[Tensor], list[Tensor]]) -> None:
-        self.gate, self.group, self.predict = gate, group, predict
-        self.looked = False
-        self.verdicts: dict[int, Verdict] = {}
-        self.latents: dict[int, Tensor] = {}
-
-    def __call__(self, level: float, denoised: Tensor) -> Tensor:
-        if level <= self.gate.early_level and not self.looked:
-            self.looked = True
-            for index, pred in enumerate(self.predict(denoised)):
-                site = self.group[index]
-                name = site.plan.abnormality.name
-                verdict = self.gate.refuse_early(site.mask, pred, before=site.before, name=name)
-                if verdict is not None:
-                    self.verdicts[index], self.latents[index] = verdict, denoised[index].clone()
-        last = len(self.group) - 1  # padding repeats the last member
-        return torch.tensor([min(index, last) not in self.verdicts for index in range(len(denoised))])
-
-    def restore(self, latents: Tensor) -> Tensor:
-        """Return refused samples as they were when refused: how far they went on depends on their batch-mates."""
-        return torch.stack([self.latents.get(index, latent) for index, latent in enumerate(latents)])

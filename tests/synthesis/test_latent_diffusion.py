@@ -93,6 +93,26 @@ def test_encode_normalises_and_decode_undoes_it(spatial_dims):
     assert not latent.is_inference()
 
 
+def test_padding_is_not_encoded_again():
+    """Large windows go through an autoencoder one by one; what repeats the one before is the same."""
+
+    class Counting(nn.Module):
+        calls = 0
+
+        def encode(self, image):
+            self.calls += len(image)
+            return torch.nn.functional.avg_pool2d(image, 4).repeat(1, 4, 1, 1), None
+
+    autoencoder, windows = Counting(), torch.rand(3, 1, 256, 256)
+    inpainter = LatentDiffusionInpainter(
+        autoencoder, nn.Identity(), nn.Identity(), latent_statistics=([0.0] * 4, [1.0] * 4)
+    )
+    padded = inpainter.encode(torch.cat([windows, windows[-1:].repeat(5, 1, 1, 1)]))
+    assert autoencoder.calls == 3
+    assert torch.equal(padded[:3], inpainter.encode(windows))
+    assert all(torch.equal(one, padded[2]) for one in padded[3:])
+
+
 def test_decoded_images_stay_in_range():
     inpainter = tiny_inpainter(2)
     decoded = inpainter.decode(torch.full((1, 2, 4, 4), 1e3))

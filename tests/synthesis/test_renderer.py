@@ -99,7 +99,33 @@ def test_only_the_refused_are_tried_again(spatial_dims):
     bad = synthesizer.plan(asked[0])[0].seeds[0]
     results = synthesizer.batch(asked)
     assert [len(one.record.attempts) for one in results] == [2, 1]
-    assert recorder.seeds[1] == 2 * [synthesizer.plan(asked[0])[0].seeds[1]]
+    # The place of the padding holds the attempt after that, which was not needed.
+    assert len(recorder.seeds) == 2 and tuple(recorder.seeds[1]) == synthesizer.plan(asked[0])[0].seeds[1:3]
+
+
+def test_attempts_in_the_place_of_padding_change_no_sample(spatial_dims):
+    """Every first and every third sample's second attempt is refused; an audit makes one attempt after the other."""
+
+    def run(batch_size, audit):
+        recorder = Hopeless()
+        synthesizer = toy_synthesizer(spatial_dims, inpainter=recorder, batch_size=batch_size)
+        plans = [synthesizer.plan(one)[0].seeds for one in asked]
+        recorder.bad = {seeds[0] for seeds in plans} | {seeds[1] for seeds in plans[::3]}
+        return synthesizer.batch(asked, audit=audit), len(recorder.seeds)
+
+    asked = requests(spatial_dims, 4)
+    (made, calls), (other, more) = run(8, False), run(8, True)
+    assert [len(one.record.attempts) for one in made] == [3, 2, 2, 3]
+    assert (calls, more) == (2, 3)
+    for one, two in zip(made, other, strict=True):
+        assert one.record == two.record and (one.image == two.image).all() and (one.prediction == two.prediction).all()
+
+
+def test_a_lone_sample_makes_all_its_attempts_at_once(spatial_dims):
+    recorder = Recorder(fail_first=99)
+    result = toy_synthesizer(spatial_dims, inpainter=recorder, batch_size=8).batch(requests(spatial_dims, 1))[0]
+    assert len(recorder.seeds) == 1 and len(result.record.attempts) == 4 and not result.record.accepted
+    assert recorder.seeds[0] == [one.seed for one in result.record.attempts] + 4 * [result.record.attempts[-1].seed]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
