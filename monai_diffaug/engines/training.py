@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from monai_diffaug.engines.draws import StepBatches
 from monai_diffaug.engines.interrupts import anyone, ignore_interrupt, waiting_interrupt
+from monai_diffaug.networks.convolution import with_sound_gradients
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def build_trainer(
         handlers: objects with ``attach(engine)``.
     """
     device = torch.device(device)
-    network.to(device)
+    with_sound_gradients(network).to(device)
     loss.to(device)
     loader = _loader(dataset, pace)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, pace.factor)

@@ -16,6 +16,7 @@ from monai.networks.nets import UNet
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from monai_diffaug.networks.convolution import with_sound_gradients
 from monai_diffaug.networks.layout import channels_last
 from monai_diffaug.networks.seeded import seeded
 
@@ -57,7 +58,7 @@ def build_segmenter(spatial_dims: int, channels: int, seed: int) -> nn.Module:
     The U-Net's last residual unit works on as many channels as come out: on one it hardly learns (after 72 steps
     a Dice loss of 0.87, against 0.63 with 16 channels and one convolution more).
     """
-    return channels_last(seeded(partial(_network, spatial_dims, channels), seed))
+    return with_sound_gradients(channels_last(seeded(partial(_network, spatial_dims, channels), seed)))
 
 
 def _network(spatial_dims: int, channels: int) -> nn.Module:
