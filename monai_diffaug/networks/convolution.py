@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 Net = TypeVar("Net", bound=nn.Module)
 WRONG = 2
-"""Depth of maps for which oneDNN's bfloat16 weight gradients hold whatever was in memory: on CPUs with AVX512_BF16, with
-kernel 3 and padding 1 (seen with torch 2.13 on an AMD EPYC). Other depths are right, and so is 2 along other axes."""
+"""Depth of maps for which oneDNN's bfloat16 weight gradients hold whatever was in memory: on CPUs with AVX512_BF16,
+kernel 3, padding 1 (seen with torch 2.13 on an AMD EPYC). Other depths are right, and so is 2 along other axes."""
 
 
 class Conv3d(nn.Conv3d):
