@@ -29,14 +29,13 @@ class Block:
 
     @cached_property
     def arms(self) -> dict[str, dict[int, Mapping[str, Any]]]:
-        """Arm with its ratio -> seed -> cell, in the order of ``ARMS``."""
+        """Arm -> seed -> cell, in the order of ``ARMS``; where ratios differ, arms with synthetic images tell theirs."""
         order = {arm.name: index for index, arm in enumerate(ARMS)}
         own = [cell for cell in self.results["cells"] if cell["num"] == self.num]
-        ratios = {(cell["arm"], cell["ratio"]) for cell in own}
-        several = {arm for arm, _ in ratios if sum(one == arm for one, _ in ratios) > 1}
+        mixed = len({cell["ratio"] for cell in own if cell["ratio"] is not None}) > 1
         found: dict[str, dict[int, Mapping[str, Any]]] = {}
         for cell in sorted(own, key=lambda one: (order.get(one["arm"], 99), one["ratio"] or 0, one["seed"])):
-            name = f"{cell['arm']} {cell['ratio']:g}x" if cell["arm"] in several else cell["arm"]
+            name = f"{cell['arm']} {cell['ratio']:g}x" if mixed and cell["ratio"] is not None else cell["arm"]
             found.setdefault(name, {})[cell["seed"]] = cell
         return found
 

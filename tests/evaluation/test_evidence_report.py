@@ -93,7 +93,15 @@ def test_ratios_become_rows_of_their_own(results):
     more = copy.deepcopy(results["cells"][2])
     more["ratio"] = 5.0
     results["cells"].append(more)
-    assert {"gated 3x", "gated 5x"} <= set(Block(results, 50).arms)
+    assert {"standard", "gated 3x", "gated 5x"} <= set(Block(results, 50).arms)
+
+
+def test_an_arm_at_a_ratio_of_its_own_tells_it(results):
+    """Else a reader takes it for one at the others' ratio."""
+    assert "gated" in Block(results, 50).arms
+    more = {**copy.deepcopy(results["cells"][2]), "arm": "backgrounds", "ratio": 10.0}
+    results["cells"].append(more)
+    assert {"gated 3x", "backgrounds 10x"} <= set(Block(results, 50).arms)
 
 
 def test_accepted_as_usual_but_misses_as_before_is_diagnosed(results):
