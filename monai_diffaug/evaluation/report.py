@@ -29,7 +29,7 @@ class Block:
 
     @cached_property
     def arms(self) -> dict[str, dict[int, Mapping[str, Any]]]:
-        """Arm -> seed -> cell, in the order of ``ARMS``; where ratios differ, arms with synthetic images tell theirs."""
+        """Arm -> seed -> cell, in the order of ``ARMS``; where ratios differ, synthetic arms tell theirs."""
         order = {arm.name: index for index, arm in enumerate(ARMS)}
         own = [cell for cell in self.results["cells"] if cell["num"] == self.num]
         mixed = len({cell["ratio"] for cell in own if cell["ratio"] is not None}) > 1
