@@ -44,6 +44,9 @@ class Estimate:
 class Bootstrap:
     """Draw patients and trainings with replacement, the same draws for every figure of one test set.
 
+    Trainings are drawn alike for all test sets, where the same segmenters are tested: means over test sets vary as
+    they should.
+
     Args:
         groups: of each row the patient or sequence.
         seeds: number of trainings.
@@ -61,7 +64,9 @@ class Bootstrap:
         names, own = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
         counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
         self.rows = counts[:, own].astype(float)
-        self.trainings = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
+        self.trainings = (
+            np.random.default_rng([seed, 1]).multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
+        )
 
     def mean(self, rows: np.ndarray, weights: np.ndarray | None = None) -> Estimate:
         """Return the mean over trainings of the mean over rows.

@@ -79,6 +79,7 @@ def write_tables(results: Mapping[str, Any]) -> str:
         block = Block(results, num)
         parts += [f"## {num} real images", _overall(block)]
         parts += [_small(block, test) for test in block.tests]
+        parts += [_missed(block)] if len(block.tests) > 1 else []
         parts += [_shifted(block, test) for test in block.tests if any(_shifts(block, test).values())]
         parts.append(_sets(block))
     return "\n\n".join(parts) + "\n"
@@ -143,6 +144,32 @@ def _small(block: Block, test: TestFacts) -> str:
             )
         rows.append(row)
     return f"Missed lesions of {test.name}, % (less than 30 % of the lesion found), by size\n\n" + _table(heads, rows)
+
+
+def _missed(block: Block) -> str:
+    """Return miss rates of small and flat lesions, means of all test sets, and changes against the first rival."""
+    tests, rival = block.tests, RIVALS[0]
+    names = list(dict.fromkeys(test.small for test in tests))
+    heads = [
+        "arm",
+        *(f"{part}{end}" for part in (" or ".join(names), "flat") for end in ("", f", change against {rival}")),
+    ]
+    rows = []
+    for arm in block.arms:
+        row = [arm]
+        for parts in ([test.small for test in tests], ["flat"] * len(tests)):
+            pairs = list(zip(parts, tests, strict=True))
+            row.append(average([block.estimate(part, arm, test) for part, test in pairs]).text(100))
+            there = block.comparable(arm, rival)
+            row.append(_change(block, arm, rival, pairs).text(100, sign=True, digits=0) if there else "")
+        rows.append(row)
+    return "Missed lesions, %, mean of all test sets\n\n" + _table(heads, rows)
+
+
+def _change(block: Block, arm: str, rival: str, pairs: Sequence[tuple[str, TestFacts]]) -> Estimate:
+    """Return the relative change of a mean miss rate."""
+    one = average([block.estimate(part, arm, test, rival) for part, test in pairs])
+    return relative(one, average([block.estimate(part, rival, test, arm) for part, test in pairs]))
 
 
 def _shifts(block: Block, test: TestFacts) -> dict[str, dict[str, list[float]]]:

@@ -82,6 +82,17 @@ def test_the_text_holds_the_figures_and_the_warning(results):
     assert "| gated | 300 | 360 | 280 | 280 |" in text
 
 
+def test_misses_of_several_test_sets_are_averaged(results):
+    """Half and none of two small lesions are missed with synthetic images, all of them without."""
+    results["tests"].append({**results["tests"][0], "name": "other"})
+    for one in results["cells"]:
+        recalls = (0.0, 0.0, 0.9) if one["arm"] == "standard" else (0.9, 0.9, 0.9)
+        one["tests"][0]["recalls"] = list((0.0, 0.0, 0.9) if one["arm"] == "standard" else (0.0, 0.9, 0.9))
+        one["tests"].append({**one["tests"][0], "test": "other", "recalls": list(recalls)})
+    rows = [line for line in write_tables(results).split("mean of all test sets")[1].splitlines() if "| gated" in line]
+    assert rows[0].startswith("| gated | 25.0 (") and "| -75 (" in rows[0]
+
+
 def test_a_picture_is_drawn_for_each_number_of_images(results):
     pictures = draw_figures(results)
     assert list(pictures) == ["arms_n50.png"]

@@ -50,3 +50,12 @@ def test_nothing_gives_a_dash_and_numbers_give_brackets():
     nothing = Bootstrap(["a"], 1).mean(np.array([[np.nan]]))
     assert nothing.text() == "-"
     assert Bootstrap(["a", "b"], 1).mean(np.array([[0.5, 0.5]])).text(100, sign=True) == "+50.0 (+50.0 to +50.0)"
+
+
+def test_means_over_test_sets_hold_the_spread_between_trainings():
+    """The same trainings are good or bad on both sets; drawn apart, their spread would halve by chance."""
+    good_and_bad = np.array([[0.0] * 6, [1.0] * 6])
+    one, other = (Bootstrap([str(n) for n in range(count)], 2).mean(good_and_bad[:, :count]) for count in (3, 6))
+    both = average([one, other])
+    assert np.array_equal(one.draws, other.draws) and (both.low, both.high) == (0, 1)
+    assert np.std(both.draws) == pytest.approx(np.std(one.draws))
