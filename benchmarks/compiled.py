@@ -21,9 +21,10 @@ from benchmarks.polyp import common
 GRID, CALLS, ROUNDS = 32, 8, 3
 
 
-def call(network: Callable[..., Tensor], rows: int, context: Tensor, *, autocast: bool) -> Tensor:
-    """Return the network's answer to noise of one grid."""
-    x = torch.randn(rows, 9, GRID, GRID, generator=torch.Generator().manual_seed(0))
+def call(network: Callable[..., Tensor], channels: int, context: Tensor, *, autocast: bool) -> Tensor:
+    """Return the network's answer (N, c, GRID, GRID) to noise, for texts (N, words, features)."""
+    rows = len(context)
+    x = torch.randn(rows, channels, GRID, GRID, generator=torch.Generator().manual_seed(0))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         return network(x, torch.full((rows,), 500.0), context=context)
 
@@ -47,7 +48,8 @@ def main() -> None:
     inpainter, rows = renderer.inpainter, args.batch_size
     with torch.no_grad():
         context = inpainter.text_encoder(["small round polyp"] * rows, torch.zeros(rows))
-    ask = partial(call, rows=rows, context=context, autocast=renderer.autocast)
+    channels = 2 * len(inpainter.latent_mean) + 1  # noisy and blanked latent, mask
+    ask = partial(call, channels=channels, context=context, autocast=renderer.autocast)
     compiled = torch.compile(inpainter.denoiser)
     begun = time.perf_counter()
     differs = (ask(compiled).float() - ask(inpainter.denoiser).float()).abs().max()

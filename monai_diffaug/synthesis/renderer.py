@@ -133,7 +133,7 @@ class Renderer:
     def _paint(self, group: list[Site], audit: bool) -> None:
         """Make attempts at each, and judge them in latent space: what is refused there is never decoded."""
         tries = next_tries(group, 0 if audit else self.batch_size)  # an audit delivers every attempt
-        sites, seeds = [one.site for one in tries], [one.seed for one in tries]
+        sites, seeds = [site for site, _ in tries], [seed for _, seed in tries]
         early = EarlyRefusal(self.gate, sites, lambda latents: self._predict(latents, sites))
         latents = early.restore(self.inpainter.inpaint(self._canvas(sites), *self._asked(sites, seeds), early))
         judged = self._judge(sites, latents, [math.inf] * len(sites))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
@@ -16,20 +16,8 @@ from monai_diffaug.synthesis.sites import Site
 Gate = QualityGate | NormalGate | OpenGate
 
 
-@dataclass(frozen=True)
-class Try:
-    """An attempt that may be needed: the ``number``-th of ``site``."""
-
-    site: Site
-    number: int
-
-    @property
-    def seed(self) -> int:
-        return self.site.plan.seeds[self.number]
-
-
-def next_tries(group: Sequence[Site], room: int) -> list[Try]:
-    """Return the next attempt of every site and, while there is room, the second next, and so on.
+def next_tries(group: Sequence[Site], room: int) -> list[tuple[Site, int]]:
+    """Return sites with the noise seed of their next attempt and, while there is room, of the second next, and so on.
 
     A short batch is padded to its fixed shape and costs as much as a full one, so what the sites would ask for if they
     were refused is painted in the places of the padding. Whoever is not refused never made those attempts.
@@ -38,12 +26,9 @@ def next_tries(group: Sequence[Site], room: int) -> list[Try]:
         group: sites that wait to be painted.
         room: places in a batch; the next attempts are returned even where they are more.
     """
-    tries = [
-        Try(site, len(site.attempts) + ahead)
-        for ahead in range(max((len(site.plan.seeds) for site in group), default=0))
-        for site in group
-        if len(site.attempts) + ahead < len(site.plan.seeds)
-    ]
+    left = [site.plan.seeds[len(site.attempts) :] for site in group]
+    rounds = zip_longest(*left)  # the next seeds of all sites, then those after them
+    tries = [(site, seed) for one in rounds for site, seed in zip(group, one, strict=True) if seed is not None]
     return tries[: max(room, len(group))]
 
 

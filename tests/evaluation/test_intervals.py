@@ -53,7 +53,7 @@ def test_nothing_gives_a_dash_and_numbers_give_brackets():
 
 
 def test_means_over_test_sets_hold_the_spread_between_trainings():
-    """The same trainings are good or bad on both sets; drawn apart, their spread would halve by chance."""
+    """The same trainings are good or bad on both sets; drawn apart, a part of their spread would cancel."""
     good_and_bad = np.array([[0.0] * 6, [1.0] * 6])
     one, other = (Bootstrap([str(n) for n in range(count)], 2).mean(good_and_bad[:, :count]) for count in (3, 6))
     both = average([one, other])
