@@ -29,6 +29,7 @@ def add(commands: Any) -> None:
     arg("--batch", type=int, default=8, help="images of each step (8)")
     arg("--size", type=int, default=160, help="longest side of what the segmenter sees (160)")
     arg("--shifts", action="store_true", help="test on images with changed colour, blur, noise and JPEG too")
+    arg("--segmenter", type=Path, metavar="FILE", help="MONAI config whose `segmenter` is trained (MONAI's U-Net)")
     arg("--device", default="cpu", help="cpu (default) or cuda")
     arg("--most-cells", type=int, metavar="K", help="stop after so many trainings")
     parser.set_defaults(run=run, after=lambda args: "; finished cells stay, the same command goes on")
@@ -82,6 +83,7 @@ def _experiment(args: argparse.Namespace) -> Any:
     from monai_diffaug.configs import read_configs
     from monai_diffaug.evaluation.cohorts import find_data, read_test
     from monai_diffaug.evaluation.experiment import Experiment
+    from monai_diffaug.evaluation.networks import read_segmenter
     from monai_diffaug.evaluation.segmenter import Budget
 
     bundle = open_bundle(args.bundle)
@@ -103,4 +105,5 @@ def _experiment(args: argparse.Namespace) -> Any:
         tests.append(read_test(name, found, images, labels, args.patient))
     budget = Budget(args.steps, args.batch, args.size, device=args.device)
     more = {"patient": args.patient, "normals": args.normals, "shifts": args.shifts}
+    more["network"] = None if args.segmenter is None else read_segmenter(args.segmenter)
     return Experiment(bundle, images, labels, training, tests, budget, args.output, **more)

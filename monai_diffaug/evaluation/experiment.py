@@ -26,9 +26,10 @@ from monai_diffaug.evaluation.cells import Cell, claimed, read_cells, write_json
 from monai_diffaug.evaluation.cohorts import LEAST, TestSet, draw_cohort
 from monai_diffaug.evaluation.feeds import arm_transforms, batches, plain_tensors, standard_augmentation
 from monai_diffaug.evaluation.items import Item, Shrink, fitted, real_items, synthetic_items
+from monai_diffaug.evaluation.networks import SegmenterNetwork
 from monai_diffaug.evaluation.outcomes import evaluate, shifted
 from monai_diffaug.evaluation.rolling import RollingFeed
-from monai_diffaug.evaluation.segmenter import Budget, build_segmenter, predict, train
+from monai_diffaug.evaluation.segmenter import Budget, predict, train
 from monai_diffaug.evaluation.synthetic_sets import SetMaker, accepted, told
 from monai_diffaug.generation.cases import CaseList, find_cases
 from monai_diffaug.generation.files import atomic_write
@@ -58,6 +59,7 @@ class Experiment:
         patient: regular expression that finds the patient in a case's path.
         normals: folder of images without lesions.
         shifts: test on changed images too (``shifts.shift_series``).
+        network: config of the segmenter (``SegmenterNetwork``); None is MONAI's residual U-Net.
     """
 
     bundle: Bundle
@@ -70,6 +72,7 @@ class Experiment:
     patient: str | None = None
     normals: Path | None = None
     shifts: bool = False
+    network: Mapping[str, Any] | None = None
 
     def results(self) -> dict[str, Any]:
         """Return all that is known so far: what was used, the tests' facts, every finished cell."""
@@ -80,6 +83,7 @@ class Experiment:
                 **{key: about[key] for key in kept},
                 "weights": dict(self.bundle.weights),
                 "versions": versions(),
+                "segmenter": self._network.name,
             },
             "tests": [test.to_json() for test in self.tests],
             "cells": read_cells(self.output),
@@ -96,14 +100,18 @@ class Experiment:
             "patient": self.patient,
             "normals": None if self.normals is None else len(find_cases(self.normals).cases),
             "shifts": self.shifts,
+            "network": self.network,
         }
 
     def check(self, cells: Sequence[Cell]) -> None:
         """Refuse what could not be trained, or would stand beside cells that were trained otherwise.
 
         Raises:
-            ValueError: when there are too few images, or the folder's cells have other settings.
+            ValueError: when there are too few images, the folder's cells have other settings, or the network does not
+                fit.
         """
+        if self.network is not None:
+            self._network.check(self.budget.size)
         for num in {cell.num for cell in cells}:
             draw_cohort(self.training, num, 0, patient=self.patient)
         path, own = self.output / "settings.json", json.loads(json.dumps(self.settings()))
@@ -138,7 +146,7 @@ class Experiment:
         sets = [] if cell.arm.rolling else self._sets(cell, cohort, cases)
         least = cell.told.synthetic.least_iou if cell.told.synthetic else 0.0
         made = synthetic_items(accepted(sets, least_iou=least), self.images, self._shrink)
-        network = build_segmenter(self.images.spatial_dims, self.images.channels, cell.seed)
+        network = self._network(cell.seed)
         with plain_tensors(), closing(self._feed(cell, cases, real, made)) as feed:
             trained = train(network, feed, self.budget)
         segment = self.segmenter(network)
@@ -152,6 +160,7 @@ class Experiment:
             "ratio": cell.told.synthetic.ratio if cell.told.synthetic else None,
             "told": cell.told.to_json(),
             "budget": self.budget.to_json(),
+            "network": self.network,
             "cohort": [case.id for case in cohort.cases],
             "synthetic": {**told(sets), "used": len(made)} if sets else None,
             "samples": audited(sets, self.images, self._auditor(cell)),
@@ -176,7 +185,7 @@ class Experiment:
         path = self._weights(cell)
         if cell.told.synthetic is None or not path.is_file():
             return None
-        network = build_segmenter(self.images.spatial_dims, self.images.channels, cell.seed)
+        network = self._network(cell.seed)
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         return self.segmenter(network.to(self.budget.device).eval())
 
@@ -243,7 +252,7 @@ class Experiment:
 
     def _missed(self, cell: Cell, cases: Sequence[Mapping[str, Any]], part: int, budget: Budget) -> Any:
         real = real_items(cases[part::2], self._shrink)
-        network = build_segmenter(self.images.spatial_dims, self.images.channels, cell.seed)
+        network = self._network(cell.seed)
         transform = standard_augmentation(self.images, budget.size).set_random_state(cell.seed + part)
         with plain_tensors():
             train(network, batches(real, transform, size=budget.batch_size, seed=cell.seed + part), budget)
@@ -251,6 +260,10 @@ class Experiment:
         held = LabelledCases(cases[1 - part :: 2], **self.labels, least=LEAST)
         preds = [segment(case["image"]).astype(np.uint8) for case in held.cases]
         return lesion_outcomes(held, preds, self.images)
+
+    @property
+    def _network(self) -> SegmenterNetwork:
+        return SegmenterNetwork(self.images.spatial_dims, self.images.channels, self.network)
 
     @property
     def _shrink(self) -> Shrink:

@@ -87,12 +87,14 @@ def write_tables(results: Mapping[str, Any]) -> str:
 
 def _head(results: Mapping[str, Any]) -> str:
     about, budget = results["about"], results["cells"][0]["budget"]
+    segmenter = about.get("segmenter", "MONAI U-Net")
     return "\n".join(
         [
             f"# Evidence: {about['bundle']} {about['bundle_version']}",
             "",
-            f"{len(results['cells'])} segmenters (MONAI U-Net), each {budget['steps']} steps of {budget['batch_size']} "
-            f"images at {budget['size']} cells, the same augmentation in all arms. Dice in points of 100. In brackets "
+            f"{len(results['cells'])} segmenters ({segmenter}), each {budget['steps']} steps of "
+            f"{budget['batch_size']} images at {budget['size']} cells, the same augmentation in all arms. "
+            "Dice in points of 100. In brackets "
             "95 % intervals by bootstrap over patients or sequences and over trainings.",
             "",
             f"> {about['intended_use'] or 'Research only, not for diagnosis.'}",

@@ -107,3 +107,19 @@ def test_bad_wishes_get_one_sentence(data, capsys, more, sentence):
     assert sentence in told
     assert told.count("\n") == 1
     assert not (data / "out" / "results.json").exists()
+
+
+@pytest.mark.slow
+def test_a_segmenter_of_ones_own_is_trained_and_named(data, capsys):
+    net = {"_target_": "SegResNet", "spatial_dims": 2, "in_channels": 3, "out_channels": 1, "init_filters": 8}
+    (data / "net.json").write_text(json.dumps({"segmenter": net}))
+    assert evaluate(data, "--segmenter", str(data / "net.json"), arms=["standard", "gated"]) == 0
+    made = results(data)
+    assert made["about"]["segmenter"] == "SegResNet"
+    assert {cell["network"]["segmenter"]["init_filters"] for cell in made["cells"]} == {8}
+    assert "2 segmenters (SegResNet)" in capsys.readouterr().out
+    assert evaluate(data, arms=["copy_paste"]) != 0
+    assert "holds an experiment with other network" in capsys.readouterr().err
+    (data / "net.json").write_text(json.dumps({"segmenter": {**net, "in_channels": 7}}))
+    assert evaluate(data, "--segmenter", str(data / "net.json"), arms=["standard"]) != 0
+    assert "SegResNet does not work on images" in capsys.readouterr().err
