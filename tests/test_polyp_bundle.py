@@ -58,7 +58,7 @@ class TestWeights:
         bundle = open_bundle("polyp_endoscopy")
         assert bundle.metadata["weights_sha256"].items() <= dict(bundle.weights).items()
         assert "model.pt" in bundle.metadata["weights_sha256"]
-        assert bundle.metadata["trained"] == ["autoencoder", "inpainter", "distillation", "validator"]
+        assert bundle.metadata["trained"] == ["autoencoder", "inpainter", "distillation", "halving", "validator"]
         assert "Kvasir-SEG" in bundle.data_terms and "not for\ndiagnosis" in bundle.data_terms
 
     def test_validator_names_are_600(self):

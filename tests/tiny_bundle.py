@@ -57,6 +57,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 OVERLAYS: dict[str, dict[str, Any]] = {
     "train_distillation": {"max_steps": 6, "train::pace::epoch_steps": 4},
+    "train_halving": {"max_steps": 6, "train::pace::epoch_steps": 4},
     "train_validator": {"max_steps": 6, "train::counts_in_use": [{"normal": 4, "bare": 2}, {"normal": 2}]},
 }
 """Configs that are laid over the inpainter's: their keys are places."""

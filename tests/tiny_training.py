@@ -35,7 +35,7 @@ from tests.tiny_networks import (
 )
 from tests.toys import GRIDS, ball, toy_image
 
-STAGES = ("autoencoder", "inpainter", "distillation", "validator")
+STAGES = ("autoencoder", "inpainter", "distillation", "halving", "validator")
 RADII = {2: 9, 3: 5}
 CUTS = {"colour": (-0.01, 0.01), "brightness": (-0.02, 0.02)}
 
@@ -129,6 +129,10 @@ def toy_stage(stage: str, spatial_dims: int) -> Stage:
     if stage == "distillation":
         network = DenoiserPass(tiny_denoiser(spatial_dims), tiny_text_encoder())
         return Stage(network, DistillationLoss(network), toy_batches(spatial_dims))
+    if stage == "halving":
+        network = DenoiserPass(tiny_denoiser(spatial_dims), tiny_text_encoder())
+        taught = DenoiserPass(network.denoiser.distilled(), network.text_encoder)
+        return Stage(network, DistillationLoss(taught, steps=2, guidance_scale=1.0), toy_batches(spatial_dims))
     if stage == "validator":
         return Stage(ValidatorPass(tiny_validator_net(spatial_dims)), ValidatorLoss(), toy_batches(spatial_dims))
     adversary = Adversary(toy_discriminator(spatial_dims), after=2)

@@ -18,6 +18,7 @@ CONFIGS = {
     "autoencoder": ("train_autoencoder",),
     "inpainter": ("train_inpainter",),
     "distillation": ("train_inpainter", "train_distillation"),
+    "halving": ("train_inpainter", "train_distillation", "train_halving"),
     "validator": ("train_inpainter", "train_validator"),
 }
 """Config files of each stage, over ``common.json``, in the order of training."""

@@ -18,6 +18,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "autoencoder": (),
     "inpainter": ("autoencoder",),
     "distillation": ("autoencoder", "inpainter"),
+    "halving": ("autoencoder", "inpainter", "distillation"),
     "validator": ("autoencoder", "inpainter"),
 }
 """What must be trained before each stage, in the order of training: each lives in the latent space of those."""

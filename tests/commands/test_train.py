@@ -21,12 +21,13 @@ from monai.bundle import run as run_bundle
 from monai_diffaug.bundle import load_synthesizer
 from monai_diffaug.commands.train import CONFIGS
 from monai_diffaug.engines import training
+from monai_diffaug.synthesis.diffusion import uniform_levels
 from tests.tiny_bundle import edit_config, equal, tiny_bundle, tiny_data, train, weights
 from tests.tiny_training import STAGES, at_step
 
 ROOT = Path(__file__).parents[2]
 PAINTER = {"denoiser", "text_encoder"}
-PARTS = {"inpainter": PAINTER, "distillation": PAINTER, "validator": {"validator"}}
+PARTS = {"inpainter": PAINTER, "distillation": PAINTER, "halving": PAINTER, "validator": {"validator"}}
 """What each later stage trains."""
 
 
@@ -67,8 +68,15 @@ class TestAllTheWay:
         assert {value.dtype for value in weights(trained).values()} <= {torch.float16, torch.int64}
         assert float(weights(trained)["latent_std"].min()) > 0
 
-    def test_the_bundle_is_ready_for_synthesis(self, trained: Path) -> None:
-        assert load_synthesizer(trained).images.channels == 3
+    def test_the_bundle_is_ready_for_synthesis(self, trained: Path, data: Path, tmp_path: Path) -> None:
+        """In two steps where they were halved; a new distillation takes four again."""
+        synthesizer = load_synthesizer(trained)
+        assert synthesizer.images.channels == 3
+        assert synthesizer.renderer.inpainter.levels == uniform_levels(2)
+        bundle = tmp_path / "again"
+        shutil.copytree(trained, bundle)
+        assert train("distillation", bundle, data, "--output", str(tmp_path / "out"), "--max-steps", "2") == 0
+        assert load_synthesizer(bundle).renderer.inpainter.levels == uniform_levels(4)
 
     def test_a_stage_follows_those_before_it(self, trained: Path, data: Path, tmp_path: Path) -> None:
         """The bundle's earlier weights stay as they are; a new autoencoder leaves the later ones untrained."""
@@ -131,7 +139,7 @@ class TestResume:
         bundle = tmp_path / "b"
         shutil.copytree(trained, bundle)
         before = checkpoint(bundle, "validator")
-        edit_config(bundle, "metadata", {"trained": ["autoencoder", "inpainter", "distillation"]})
+        edit_config(bundle, "metadata", {"trained": list(STAGES[:-1])})
         assert train("validator", bundle, data, "--resume") == 0
         assert metadata(bundle)["trained"] == list(STAGES)
         assert equal(weights(bundle), weights(trained)) and equal(before, checkpoint(bundle, "validator"))

@@ -28,7 +28,7 @@ def weights(root: Path) -> dict[str, torch.Tensor]:
 def one_pass(network: DiffusionAugmentationNet, stage: str) -> nn.Module:
     if stage == "autoencoder":
         return AutoencoderPass(network.autoencoder)
-    if stage in ("inpainter", "distillation"):
+    if stage in ("inpainter", "distillation", "halving"):
         return DenoiserPass(network.denoiser, network.text_encoder)
     return ValidatorPass(network.validator)
 
@@ -91,7 +91,7 @@ def test_a_stopped_training_writes_nothing(tmp_path: Path) -> None:
 def test_an_unknown_stage_is_refused(tmp_path: Path) -> None:
     network = toy_composite(2)
     with pytest.raises(
-        ValueError, match="stage must be one of autoencoder, inpainter, distillation, validator, got 'gate'"
+        ValueError, match="stage must be one of autoencoder, inpainter, distillation, halving, validator, got 'gate'"
     ):
         Export(network, average(ValidatorPass(network.validator)), tmp_path, "gate")
 

@@ -33,7 +33,7 @@ def test_metadata_without_weights_is_not_enough(tmp_path: Path) -> None:
 
 def test_an_unknown_stage_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match="stage must be one of autoencoder, inpainter, distillation, validator, got 'gate'"
+        ValueError, match="stage must be one of autoencoder, inpainter, distillation, halving, validator, got 'gate'"
     ):
         check_stage(bare_bundle(tmp_path / "b"), "gate")
 
@@ -103,6 +103,8 @@ def test_a_stage_undoes_what_is_built_on_it_and_nothing_else() -> None:
     assert tuple(NEEDS) == STAGES
     assert trained_after("autoencoder", STAGES) == ("autoencoder",)
     assert trained_after("inpainter", STAGES) == ("autoencoder", "inpainter")
-    assert trained_after("distillation", ["autoencoder", "inpainter", "validator"]) == STAGES
+    again = ("autoencoder", "inpainter", "distillation", "validator")
+    assert trained_after("distillation", ["autoencoder", "inpainter", "validator"]) == again
+    assert trained_after("distillation", STAGES) == again
     assert trained_after("validator", STAGES) == STAGES
     assert trained_after("validator", ["autoencoder", "inpainter"]) == ("autoencoder", "inpainter", "validator")
