@@ -60,7 +60,7 @@ def _blocks(mask: Tensor, shape: Sequence[int]) -> Tensor:
     )
 
 
-IMAGE_CELLS, LATENT_CELLS = 8 * 128 * 128, 4 * 32 * 32
+IMAGE_CELLS, LATENT_CELLS = 4 * 128 * 128, 4 * 32 * 32
 """Cells that the autoencoder encodes and decodes at once on a CPU."""
 
 
