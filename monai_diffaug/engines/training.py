@@ -81,7 +81,7 @@ def build_trainer(
     """
     device = torch.device(device)
     with_sound_gradients(network).to(device)
-    loss.to(device)
+    with_sound_gradients(loss).to(device)  # a discriminator
     loader = _loader(dataset, pace)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, pace.factor)
     trainer: Any = SupervisedTrainer(

@@ -8,15 +8,14 @@ import torch
 from torch import Tensor, nn
 
 Net = TypeVar("Net", bound=nn.Module)
-WRONG = 2
-"""Depth of maps for which oneDNN's bfloat16 weight gradients hold whatever was in memory: on CPUs with AVX512_BF16,
-kernel 3, padding 1 (seen with torch 2.13 on an AMD EPYC). Other depths are right, and so is 2 along other axes."""
 
 
 class Conv3d(nn.Conv3d):
-    """A 3D convolution that leaves bfloat16 where weights are trained on maps of depth 2 on a CPU.
+    """A 3D convolution that leaves bfloat16 where weights are trained on maps shorter than its kernel, on a CPU.
 
-    Such maps are a network's deepest, so that float32 costs next to nothing.
+    There oneDNN's bfloat16 weight gradients hold whatever was in memory, and the process may crash: on CPUs with
+    AVX512_BF16 (seen with torch 2.13 on an AMD EPYC), where a padded map has fewer cells along an axis than the kernel
+    and gives two or more. Such maps are a network's deepest, so that float32 costs next to nothing.
 
     Example:
         >>> conv, x = Conv3d(16, 16, 3, padding=1), torch.ones(1, 16, 2, 2, 2)
@@ -29,11 +28,14 @@ class Conv3d(nn.Conv3d):
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolved ``x`` (N, C, D, H, W), in the dtype that autocast asks for."""
         trained = torch.is_grad_enabled() and self.weight.requires_grad
-        if not trained or x.device.type != "cpu" or x.shape[2] != WRONG or not torch.is_autocast_enabled("cpu"):
+        if not trained or x.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or not self._is_short(x):
             return super().forward(x)
         with torch.autocast("cpu", enabled=False):
             made = super().forward(x.to(self.weight.dtype))
         return made.to(torch.get_autocast_dtype("cpu"))
+
+    def _is_short(self, x: Tensor) -> bool:
+        return any(n < kernel for n, kernel in zip(x.shape[2:], self.kernel_size, strict=True))
 
 
 def with_sound_gradients(network: Net) -> Net:

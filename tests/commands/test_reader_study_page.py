@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,9 @@ def made(tmp_path_factory) -> Path:
 
 @contextmanager
 def browser(profile: Path, *, width: int = 1280) -> Iterator[Any]:
-    """Open Chromium on a profile; what it downloads lies in ``profile/got``."""
+    """Open Chromium on a profile; what it downloads lies in ``profile/got``. It is left to close by itself."""
     webdriver = pytest.importorskip("selenium.webdriver")
+    exceptions = pytest.importorskip("selenium.common.exceptions")
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
@@ -48,8 +49,20 @@ def browser(profile: Path, *, width: int = 1280) -> Iterator[Any]:
         driver.set_window_size(width, 900)
         yield driver
         assert driver.get_log("browser") == []  # no script error, no file that was refused or missing
+        with suppress(exceptions.WebDriverException):  # the page goes before it can answer
+            driver.execute_cdp_cmd("Browser.close", {})
+        wait_for_end(profile / "profile")
     finally:
         driver.quit()
+
+
+def wait_for_end(profile: Path) -> None:
+    """Wait until a browser has written what its pages keep: the driver's ``quit`` kills a slow one before that."""
+    for _ in range(600):
+        if not (profile / "SingletonLock").is_symlink():
+            return
+        time.sleep(0.1)
+    raise AssertionError("the browser did not close")
 
 
 class Page:

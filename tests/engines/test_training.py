@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import torch
 from ignite.engine import Events
+from torch import nn
 
 from monai_diffaug.engines import training
 from monai_diffaug.engines.training import Pace, run_training, step_generator, to_device
+from monai_diffaug.networks.convolution import Conv3d
 from tests.tiny_bundle import equal
 from tests.tiny_training import STAGES, at_step, toy_stage, toy_trainer
 
@@ -70,6 +72,14 @@ def test_a_loss_that_is_not_finite_ends_the_training(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(parts.loss, "forward", lambda *_: {"loss": torch.tensor(torch.nan, requires_grad=True)})
     with pytest.raises(RuntimeError, match="the loss became nan at step 1; lower the learning rate"):
         run_training(toy_trainer(parts))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_gradients_of_3d_convolutions_are_sound_in_network_and_loss(stage: str) -> None:
+    parts = toy_stage(stage, 3)
+    toy_trainer(parts, steps=1)
+    modules = [one for part in (parts.network, parts.loss) for one in part.modules() if isinstance(one, nn.Conv3d)]
+    assert modules and all(type(one) is Conv3d for one in modules)
 
 
 class TestResume:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -25,23 +27,41 @@ def gradient(conv: nn.Module, x: Tensor, back: Tensor, *, amp: bool) -> Tensor:
     return conv.weight.grad.clone()
 
 
-@pytest.mark.parametrize("size", [(1, 2, 2), (2, 2, 2), (2, 3, 4), (3, 3, 3), (4, 2, 2)])
-def test_gradients_in_bfloat16_are_those_of_float32(size: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize(
+    ("kernel", "padding", "size"),
+    [
+        (3, 1, (1, 2, 2)),
+        (3, 1, (2, 2, 2)),
+        (3, 1, (2, 3, 4)),
+        (3, 1, (3, 3, 3)),
+        (3, 1, (4, 2, 2)),
+        (4, 1, (3, 3, 3)),  # the last maps of a discriminator
+        (4, 1, (4, 4, 4)),
+        (5, 2, (4, 5, 5)),
+        (5, 2, (7, 1, 7)),
+        ((3, 1, 1), (1, 0, 0), (2, 4, 4)),
+    ],
+)
+def test_gradients_in_bfloat16_are_those_of_float32(kernel: Any, padding: Any, size: tuple[int, int, int]) -> None:
     torch.manual_seed(0)
-    conv = with_sound_gradients(nn.Sequential(nn.Conv3d(16, 16, 3, padding=1)))[0]
-    x, back = torch.randn(2, 16, *size), torch.randn(2, 16, *size)
+    conv = with_sound_gradients(nn.Sequential(nn.Conv3d(16, 16, kernel, padding=padding)))[0]
+    x = torch.randn(2, 16, *size)
+    back = torch.randn_like(conv(x))
     expected = gradient(conv, x, back, amp=False)
     for _ in range(4):
         found = gradient(conv, x, back, amp=True)
         assert torch.isfinite(found).all() and (found - expected).abs().max() < 0.02 * expected.abs().max()
 
 
-def test_only_trained_maps_of_depth_two_leave_bfloat16() -> None:
+def test_only_trained_maps_shorter_than_the_kernel_leave_bfloat16() -> None:
     conv, x = Conv3d(4, 4, 3, padding=1), torch.randn(1, 4, 2, 4, 4)
     plain = nn.Conv3d(4, 4, 3, padding=1)
     plain.load_state_dict(conv.state_dict())
+    whole = plain(x).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
-        assert conv(x).dtype == conv(x[:, :, :1]).dtype == torch.bfloat16
+        assert torch.equal(conv(x), whole) and not torch.equal(plain(x), whole)
+        longer = x.repeat(1, 1, 2, 1, 1)
+        assert torch.equal(conv(longer), plain(longer))
         with torch.no_grad():
             assert torch.equal(conv(x), plain(x))
     assert torch.equal(conv(x), plain(x)) and conv(x).dtype == torch.float32
