@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from monai_diffaug.synthesis.rules import Rule, grow
+from monai_diffaug.synthesis.window import bounding_box
 
 
 class Regions:
@@ -104,9 +105,9 @@ class Regions:
         """Return the existing lesions, each grown by the gap along every axis, as bool (*spatial)."""
         sizes = np.asarray(spacing or (1.0,) * label.ndim)
         guard = self.existing_lesions(label)
-        box = _bounding_box(guard)
-        if box is None:
+        if not guard.any():
             return guard
+        box = tuple(slice(*side) for side in zip(*bounding_box(guard), strict=True))
         parts, _ = ndimage.label(guard[box], np.ones((3,) * guard.ndim))
         boxes = ndimage.find_objects(parts)
         radii = np.array([[0] * label.ndim] + [self._radii(part, sizes) for part in boxes])
@@ -140,8 +141,3 @@ class Regions:
                 f"no region is allowed: existing lesions with their gap ({self.gap:.0%}) and protected values cover it"
             )
         return free
-
-
-def _bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
-    found = ndimage.find_objects(mask.view(np.uint8))
-    return found[0] if found else None

@@ -243,7 +243,7 @@ def grow(mask: np.ndarray, radius: int | Sequence[int]) -> np.ndarray:
     """Grow a mask by a number of places along every axis, the same or one for each."""
     for axis, reach in enumerate(np.broadcast_to(radius, mask.ndim).tolist()):
         grown = mask.copy()
-        lines, source = np.moveaxis(grown, axis, 0), np.moveaxis(mask, axis, 0)
+        lines, source = grown.swapaxes(0, axis), mask.swapaxes(0, axis)
         for step in range(1, min(reach, len(lines) - 1) + 1):
             lines[step:] |= source[:-step]
             lines[:-step] |= source[step:]
