@@ -39,7 +39,7 @@ class Conv3d(nn.Conv3d):
 
 
 def with_sound_gradients(network: Net) -> Net:
-    """Let every plain 3D convolution of a network be a ``Conv3d``, in place, and return the network.
+    """Let every plain 3D convolution of a network or loss be a ``Conv3d``, in place, and return it.
 
     Example:
         >>> type(with_sound_gradients(nn.Sequential(nn.Conv3d(1, 1, 3)))[0]).__name__
